@@ -1,0 +1,43 @@
+# `make demo` and `make test` set everything up by themselves; set-up is repeated only when pyproject.toml has changed.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: setup demo test test-all lint format types cards benchmarks clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(READY)  ## train two small networks on digits, export the better one to ONNX and check it
+	$(BIN)/python examples/demo.py
+
+test: $(READY)  ## the fast tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+test-all: $(READY)  ## every test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m ''
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(READY)
+	$(BIN)/mypy
+
+cards: $(READY)  ## write model_cards/ and docs/costs.md from the registry
+	$(BIN)/python -m autobss_zoo.cards
+
+benchmarks: $(READY)  ## every figure that README states
+	for script in closed_form import_time throughput; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+
+clean:
+	rm -rf .venv outputs

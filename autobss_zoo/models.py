@@ -1,0 +1,108 @@
+"""The networks in timm's registry: one entry point a registry name, in both spellings, and one for any code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from timm.models import build_model_with_cfg, create_model as timm_create_model, generate_default_cfgs, register_model
+from timm.models._builder import resolve_pretrained_cfg
+from torch import nn
+
+from . import registry
+from .codes import Code
+from .errors import AutoBSSError
+from .families import Family, family_of
+from .weights import adapt_state_dict, check_source
+
+__all__: list[str] = []
+
+FROM_CODE = "autobss_from_code"
+"""timm's name of the entry point that builds any code: timm.create_model(FROM_CODE, code="resnet18{...}")."""
+
+
+def _build(name: str, code: Code, pretrained: bool, kwargs: dict[str, Any], entry: registry.Entry | None = None):
+    family = family_of(code)
+    cfg = kwargs.pop("pretrained_cfg", None)
+    overlay = kwargs.pop("pretrained_cfg_overlay", None)
+    if entry is None and not cfg:
+        cfg = _default_cfg(family)
+    resolved = resolve_pretrained_cfg(name, cfg, overlay).to_dict()
+    if pretrained:
+        check_source(entry, resolved, kwargs.get("cache_dir"))
+    model = build_model_with_cfg(
+        lambda **arguments: family.build(code, **arguments),
+        name,
+        pretrained,
+        pretrained_cfg=resolved,
+        pretrained_filter_fn=adapt_state_dict,
+        feature_cfg=dict(family.feature_cfg),
+        **kwargs,
+    )
+    model.code = code
+    return model
+
+
+def _default_cfg(family: Family, **fields: Any) -> dict[str, Any]:
+    size = family.input_size
+    return {
+        "input_size": (3, size, size),
+        "first_conv": family.first_conv,
+        "classifier": family.classifier,
+        "license": "apache-2.0",
+        **fields,
+    }
+
+
+def _cfgs(entry: registry.Entry) -> dict[str, dict[str, Any]]:
+    paper = "AutoBSS: An Efficient Algorithm for Block Stacking Style Search"
+    base = _default_cfg(entry.family, paper_name=paper, description=f"{entry.code}; {entry.source}")
+    names = (entry.name, entry.timm_name)
+    return {name: base for name in names}
+
+
+default_cfgs = generate_default_cfgs({k: v for entry in registry.entries().values() for k, v in _cfgs(entry).items()})
+
+
+def _register(name: str, entry: registry.Entry) -> None:
+    def entrypoint(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+        return _build(name, entry.code, pretrained, kwargs, entry)
+
+    entrypoint.__name__ = entrypoint.__qualname__ = name
+    entrypoint.__doc__ = f"{entry.code}, AutoBSS {entry.source}. Arguments as in timm.create_model."
+    globals()[name] = register_model(entrypoint)
+
+
+for _entry in registry.entries().values():
+    for _name in (_entry.name, _entry.timm_name):
+        _register(_name, _entry)
+
+
+@register_model
+def autobss_from_code(pretrained: bool = False, code: str | Code | None = None, **kwargs: Any) -> nn.Module:
+    """Any code of any family, e.g. code="resnet18{64,64,256,512,2,3,4,1}". Other arguments as in timm.create_model."""
+    if code is None:
+        raise AutoBSSError(f'{FROM_CODE}: expected a code, e.g. code="resnet18{{64,64,256,512,2,3,4,1}}"')
+    return _build(FROM_CODE, code if isinstance(code, Code) else Code.parse(code), pretrained, kwargs)
+
+
+def create_model(name_or_code: str | Code, pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """Build a network by its name in the registry or by its code.
+
+    Args:
+        name_or_code: A name in either spelling ("resnet50_autobss", "autobss_resnet50", with ".tag" for given
+            weights), or a code ("resnet18{64,64,256,512,2,3,4,1}").
+        pretrained: Load the published weights.
+        **kwargs: As in timm.create_model: num_classes, in_chans, features_only, out_indices, drop_path_rate...
+
+    Returns:
+        A timm model, with its code as `model.code`. Of a detection entry it is the backbone.
+
+    Raises:
+        CodeError, UnknownNameError: If there is no such network.
+        WeightsError: If `pretrained` and there are no weights, or not those that were published.
+    """
+    name = str(name_or_code)
+    if isinstance(name_or_code, Code) or "{" in name:
+        return timm_create_model(FROM_CODE, pretrained=pretrained, code=str(registry.find(name_or_code)[0]), **kwargs)
+    registry.get(name.partition(".")[0])
+    return timm_create_model(name, pretrained=pretrained, **kwargs)

@@ -1,0 +1,1 @@
+"""The search for better block stacking codes, and the command `autobss`."""
