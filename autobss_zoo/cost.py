@@ -82,9 +82,9 @@ def count_network(model: nn.Module, input_size: int, in_chans: int = 3) -> Cost:
 def count_onnx(graph: onnx.ModelProto | str | Path) -> Cost:
     """Count an ONNX graph's Conv, Gemm and MatMul nodes on one image (a symbolic batch counts as 1).
 
-    The exporter folds each batch norm into the convolution before it, which leaves a bias where there was a scale and
-    a shift: such a bias counts twice, so that the parameters are those of the network. A bias of the network itself
-    keeps its parameter's name.
+    Parameters are those nodes' weights and biases, and the scales and shifts of batch norms. Exporters fold a batch
+    norm into the convolution before it, which leaves one bias, or none if it is zero: the parameters of a folded graph
+    are its own, and fewer than the network's. MACs do not change.
 
     Raises:
         ValueError: If a node's weights or output shape are not in the graph.
@@ -94,24 +94,28 @@ def count_onnx(graph: onnx.ModelProto | str | Path) -> Cost:
 
     model = graph if isinstance(graph, onnx.ModelProto) else onnx.load(str(graph))
     model = shape_inference.infer_shapes(model, strict_mode=True)
-    weights = {w.name: tuple(w.dims) for w in model.graph.initializer}
+    sizes = {w.name: math.prod(w.dims) for w in model.graph.initializer}
     shapes = {
         v.name: [d.dim_value or 1 for d in v.type.tensor_type.shape.dim]
         for v in (*model.graph.value_info, *model.graph.output)
     }
-    macs, learned = 0, {}
-    for node in model.graph.node:
-        if node.op_type not in ("Conv", "Gemm", "MatMul"):
-            continue
-        try:
-            kernel, output = weights[node.input[1]], shapes[node.output[0]]
-        except KeyError as missing:
-            raise ValueError(f"cannot count ONNX node {node.name}: no weights or shape of {missing}") from None
-        size = math.prod(kernel)
-        macs += size * (math.prod(output[2:]) if node.op_type == "Conv" else 1)
-        learned[node.input[1]] = size
-        if len(node.input) > 2:
-            bias = node.input[2]
-            learned[bias] = math.prod(weights[bias]) * (1 if bias.endswith(".bias") else 2)
-    return Cost(macs, sum(learned.values()))
+    producers = {output: node for node in model.graph.node for output in node.output}
 
+    def source(name: str) -> str:
+        """The initializer behind the casts and expansions of an unfolded graph; "" for a constant."""
+        while name not in sizes and name in producers:
+            name = next(iter(producers[name].input), "")
+        return name
+
+    macs, learned = 0, set()
+    for node in model.graph.node:
+        if node.op_type == "BatchNormalization":
+            learned.update(map(source, node.input[1:3]))
+        elif node.op_type in ("Conv", "Gemm", "MatMul"):
+            try:
+                size, output = sizes[source(node.input[1])], shapes[node.output[0]]
+            except KeyError as missing:
+                raise ValueError(f"cannot count ONNX node {node.name}: no weights or shape of {missing}") from None
+            macs += size * (math.prod(output[2:]) if node.op_type == "Conv" else 1)
+            learned.update(map(source, node.input[1:]))
+    return Cost(macs, sum(sizes.get(name, 0) for name in learned))

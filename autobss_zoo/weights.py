@@ -57,7 +57,10 @@ def check_source(entry: registry.Entry | None, cfg: Mapping[str, Any], cache_dir
         _verify_folder(Path(cfg["file"]) / CONFIG_NAME, Path(cfg["file"]) / WEIGHTS_NAME)
     elif source == "hf-hub":
         repo, _, revision = cfg["hf_hub_id"].partition("@")
-        files = (hf_hub_download(repo, name, revision=revision or None, cache_dir=cache_dir) for name in (CONFIG_NAME, WEIGHTS_NAME))
+        files = (
+            hf_hub_download(repo, name, revision=revision or None, cache_dir=cache_dir)
+            for name in (CONFIG_NAME, WEIGHTS_NAME)
+        )
         _verify_folder(*map(Path, files))
     elif not any(cfg.get(key) for key in ("state_dict", "file", "url", "hf_hub_id")):
         raise WeightsError(_unpublished(entry))

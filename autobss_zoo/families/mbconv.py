@@ -163,9 +163,7 @@ _SMALL_MNV2 = (12, 16, 32, 48, 80, 160, 2, 3, 4, 3, 3, 1, 6, 6, 6, 6, 6, 6)
 _SMALL_B0 = (12, 20, 40, 56, 96, 160, 2, 2, 3, 3, 4, 1, 6, 6, 6, 6, 6, 6)
 _SMALL_B1 = (12, 20, 40, 56, 96, 160, 3, 3, 4, 4, 5, 2, 6, 6, 6, 6, 6, 6)
 
-_efficientnet = partial(
-    MBConvFamily, kernels=(3, 5, 3, 5, 5, 3), squeeze_excite=True, act_layer="swish"
-)
+_efficientnet = partial(MBConvFamily, kernels=(3, 5, 3, 5, 5, 3), squeeze_excite=True, act_layer="swish")
 # Half of the full widths, the fixed parts included.
 _small = dict(input_size=32, small=True, stem=16, fixed=8, head=640)
 

@@ -60,7 +60,9 @@ class CodedResNet(ResNet):
         if output_stride is None:
             output_stride = 32 // shrink
         if output_stride * shrink not in (8, 16, 32):
-            raise ValueError(f"output_stride: expected {8 // shrink}, {16 // shrink} or {32 // shrink}, got {output_stride!r}")
+            raise ValueError(
+                f"output_stride: expected {8 // shrink}, {16 // shrink} or {32 // shrink}, got {output_stride!r}"
+            )
         super().__init__(block, layers, channels=channels, output_stride=output_stride * shrink, **kwargs)
         if small or stem != 64:
             self._replace_stem(block[0], channels[0], stem, small, **kwargs)

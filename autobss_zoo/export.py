@@ -1,0 +1,189 @@
+"""ONNX export: the graph is written only after it is shown to be valid, to compute what the network computes, and to
+cost what the network costs. Needs the extra `autobss-zoo[onnx]`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import tempfile
+import warnings
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from .cost import Cost, count_network, count_onnx
+from .errors import ExportError
+
+if TYPE_CHECKING:
+    import onnx
+
+TOLERANCE = 1e-4
+"""Largest accepted difference between ONNX Runtime and PyTorch, relative to the largest output."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an export measured.
+
+    Attributes:
+        path: The written file.
+        opset: The ONNX operator set.
+        max_abs_error, max_rel_error: Largest difference between ONNX Runtime's and PyTorch's outputs on random images;
+            relative to the largest magnitude of an output.
+        macs, params: Multiply-accumulates for one image, and parameters.
+    """
+
+    path: Path
+    opset: int
+    max_abs_error: float
+    max_rel_error: float
+    macs: int
+    params: int
+
+
+def to_onnx(
+    model: nn.Module, path: str | os.PathLike[str], *, input_size: int | None = None, opset: int | None = None
+) -> Report:
+    """Export a network to one ONNX file with a dynamic batch.
+
+    The input is `image`, float32 of shape (batch, in_chans, input_size, input_size); the output is `logits`, of shape
+    (batch, num_classes), or with `features_only` one `feature_<index>` a level. The network is exported in float32
+    and evaluation mode from a copy: `model` stays as it is.
+
+    Args:
+        model: A network of this zoo, or another timm model.
+        path: The file to write; it is replaced if it exists, and left alone if a check fails.
+        input_size: Side of the images in pixels; that of the model's configuration when None.
+        opset: The ONNX operator set; torch's own choice when None.
+
+    Returns:
+        The measured errors and costs. Code and costs are also in the file's metadata.
+
+    Raises:
+        ExportError: If the checker, ONNX Runtime or the count of MACs disagrees with the network.
+        FileNotFoundError: If the folder of `path` does not exist.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist")
+    network = deepcopy(model).cpu().float().eval()
+    if hasattr(network, "set_grad_checkpointing"):
+        network.set_grad_checkpointing(False)
+    channels = getattr(network, "in_chans", 3)
+    side = input_size or network.pretrained_cfg["input_size"][-1]
+    images = torch.randn(2, channels, side, side, generator=torch.Generator().manual_seed(0))
+
+    traced, graph = _trace(network, images, _output_names(network), opset)
+    found = graph.opset_import[0].version
+    if opset not in (None, found):
+        raise ExportError(
+            f"opset: torch cannot export opset {opset} and made {found} of it; pass {found} or leave it out"
+        )
+    cost = count_network(network, side, channels)
+    _describe(graph, model, side, cost)
+    for counted in (count_onnx(traced).macs, count_onnx(graph).macs):
+        if counted != cost.macs:
+            raise ExportError(f"the exported graph has {counted} MACs, the network {cost.macs}")
+    absolute, relative = _check(graph, network, images)
+    _write(path, graph.SerializeToString())
+    return Report(path, found, absolute, relative, cost.macs, cost.params)
+
+
+def _output_names(network: nn.Module) -> list[str]:
+    if not hasattr(network, "feature_info") or hasattr(network, "num_classes"):
+        return ["logits"]
+    return [f"feature_{index}" for index in network.feature_info.out_indices]  # type: ignore[union-attr]
+
+
+def _trace(
+    network: nn.Module, images: torch.Tensor, outputs: list[str], opset: int | None
+) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """The graph as torch traces it, with its batch norms, and the same graph simplified."""
+    # The exporter prints its progress even when it is told not to, and warns of its own internals.
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        program: Any = torch.onnx.export(
+            network,
+            (images,),
+            dynamo=True,
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            input_names=["image"],
+            output_names=outputs,
+            opset_version=opset,
+            optimize=False,
+            verbose=False,
+        )
+        traced = program.model_proto
+        program.optimize()
+    return traced, _clean(program.model_proto)
+
+
+def _clean(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """Infer every shape, and drop the stack traces of the machine that exported."""
+    from onnx import shape_inference
+
+    graph = shape_inference.infer_shapes(graph, strict_mode=True, data_prop=True)
+    for part in (graph.graph, *graph.graph.node, *graph.graph.input, *graph.graph.output, *graph.graph.value_info):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    return graph
+
+
+def _describe(graph: onnx.ModelProto, model: nn.Module, side: int, cost: Cost) -> None:
+    from onnx import helper
+
+    facts = {
+        "code": str(getattr(model, "code", "")),
+        "architecture": model.pretrained_cfg.get("architecture", ""),
+        "input_size": str(side),
+        "macs": str(cost.macs),
+        "params": str(cost.params),
+    }
+    helper.set_model_props(graph, {key: value for key, value in facts.items() if value})
+
+
+def _check(graph: onnx.ModelProto, network: nn.Module, images: torch.Tensor) -> tuple[float, float]:
+    """Largest absolute and relative error of a valid graph."""
+    import numpy as np
+    import onnx
+    import onnxruntime
+
+    try:
+        onnx.checker.check_model(graph, full_check=True)
+        session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    except Exception as error:  # each of the two has its own kinds
+        raise ExportError(f"the exported graph is not valid ONNX: {error}") from error
+
+    absolute = relative = 0.0
+    for batch in (images, images[:1]):
+        with torch.inference_mode():
+            expected = network(batch)
+        if isinstance(expected, torch.Tensor):
+            expected = [expected]
+        elif isinstance(expected, dict):
+            expected = list(expected.values())
+        for ours, theirs in zip(expected, session.run(None, {"image": batch.numpy()}), strict=True):
+            error = float(np.abs(ours.numpy() - theirs).max())
+            absolute = max(absolute, error)
+            relative = max(relative, error / max(float(ours.abs().max()), 1e-12))
+    if not relative <= TOLERANCE:
+        raise ExportError(f"ONNX Runtime differs from PyTorch by {relative:.2g} of the largest output")
+    return absolute, relative
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

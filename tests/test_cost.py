@@ -1,0 +1,170 @@
+"""MACs and parameters: three independent counts, exactly equal, and equal to the papers'."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import codes, tiny
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torchvision.models import detection
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
+
+from autobss_zoo import Code, create_model, get, list_models
+from autobss_zoo.cost import Cost, count_network, count_onnx
+from autobss_zoo.export import _trace
+from autobss_zoo.families import FAMILIES, family_of, get_family
+
+# Measured by the authors of this project's notes on the paper, independently of this code: MACs in millions and
+# parameters in millions, to the digits given.
+MEASURED = {
+    "resnet18_original": ("1814.1", "11.690"),
+    "resnet18_random": ("1742.2", "24.866"),
+    "resnet18_autobss": ("1809.4", "16.149"),
+    "resnet50_original": ("4089.2", "25.56"),
+    "resnet50_random": ("3694.2", "23.00"),
+    "resnet50_autobss": ("4033.0", "23.74"),
+    "mnv2_original": ("300.8", "3.50"),
+    "mnv2_random": ("298.5", "4.00"),
+    "mnv2_autobss": ("296.5", "3.92"),
+    "efficientnet_b0_original": ("385.8", "5.29"),
+    "efficientnet_b0_random": ("357.0", "6.67"),
+    "efficientnet_b0_autobss": ("381.8", "6.39"),
+    "efficientnet_b1_original": ("686.8", "7.79"),
+    "efficientnet_b1_random": ("674.1", "10.19"),
+    "efficientnet_b1_autobss": ("684.3", "10.17"),
+    "mnv2_uniform_130m": ("129.6", "2.21"),
+    "mnv2_autobss_130m": ("129.4", "2.69"),
+    "maskrcnn_r50_original": ("117070", "44"),
+    "maskrcnn_r50_autobss": ("116870", "49"),
+    "retinanet_r50_original": ("146250", "37.97"),
+    "retinanet_r50_autobss": ("146090", "41.31"),
+    "retinanet_r50_autobss_printed": ("168490", "43.55"),
+}
+
+
+def digits(value: float, like: str) -> str:
+    """`value`, printed with as many digits as `like`: after the point, or as round tens before it."""
+    if "." in like:
+        return f"{value:.{len(like.partition('.')[2])}f}"
+    zeros = len(like) - len(like.rstrip("0"))
+    return f"{round(value, -zeros):.0f}"
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_every_entry_has_the_measured_figures(name):
+    measured, (macs, params) = get(name).measured, MEASURED[name]
+    assert digits(measured.macs / 1e6, macs) == macs
+    assert digits(measured.params / 1e6, params) == params
+
+
+def onnx_cost(model: nn.Module, size: int, in_chans: int = 3) -> Cost:
+    """Counted on the graph before its batch norms are folded, and the MACs also after."""
+    traced, simplified = _trace(model.eval(), torch.zeros(2, in_chans, size, size), ["logits"], None)
+    assert count_onnx(simplified).macs == count_onnx(traced).macs
+    assert "Shape" not in {node.op_type for node in simplified.graph.node}
+    return count_onnx(traced)
+
+
+@pytest.mark.parametrize("name", list_models(task="classification"))
+def test_three_counts_agree_for_every_classifier(name):
+    entry = get(name)
+    model = create_model(name)
+    assert entry.family.cost(entry.code) == entry.measured
+    assert count_network(model, entry.input_size) == entry.measured
+    assert onnx_cost(model, entry.input_size) == entry.measured
+
+
+@pytest.mark.parametrize("name", list_models(task="detection"))
+def test_three_counts_agree_for_every_backbone(name):
+    entry = get(name)
+    closed_form = entry.family.cost(entry.code, 800)
+    assert count_network(create_model(name), 800) == closed_form
+    assert onnx_cost(create_model(name), 800) == closed_form
+
+
+class Counted(nn.Module):
+    """The parts of a detector that the paper counts: the backbone with its FPN, and a head on its levels."""
+
+    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone, self.head = backbone, head
+
+    def forward(self, images):
+        return self.head(list(self.backbone(images).values()))
+
+
+@pytest.mark.parametrize("name", list_models(task="detection"))
+def test_detectors_have_the_papers_figures(name):
+    """Built from torchvision's detectors: RetinaNet with COCO's 80 classes, Mask R-CNN with background as the 81st."""
+    net, channels = create_model(name, num_classes=0), list(get(name).code.channels)
+    if "retinanet" in name:
+        levels = {"layer2": "0", "layer3": "1", "layer4": "2"}
+        fpn = BackboneWithFPN(net, levels, channels[1:], 256, LastLevelP6P7(channels[-1], 256))
+        model = detection.RetinaNet(fpn, 80)
+        head = model.head
+    else:
+        levels = {f"layer{i}": str(i - 1) for i in range(1, 5)}
+        fpn = BackboneWithFPN(net, levels, channels, 256, LastLevelMaxPool())
+        model = detection.MaskRCNN(fpn, 81)
+        head = model.rpn.head
+    macs = count_network(Counted(fpn, head), 800).macs
+    assert Cost(macs, sum(p.numel() for p in model.parameters())) == get(name).measured
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_closed_form_equals_fvcore_for_random_codes(family, data):
+    code = data.draw(codes(family))
+    size = data.draw(st.sampled_from([28, 32, 33, 64, 97]))
+    in_chans, num_classes = data.draw(st.sampled_from([1, 3])), data.draw(st.sampled_from([2, 10]))
+    model = create_model(code, in_chans=in_chans, num_classes=num_classes)
+    expected = family_of(code).cost(code, size, in_chans, num_classes)
+    assert count_network(model, size, in_chans) == expected
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@settings(max_examples=2)
+@given(data=st.data())
+def test_onnx_count_equals_closed_form_for_random_codes(family, data):
+    code = data.draw(codes(family))
+    size = data.draw(st.sampled_from([28, 45, 64]))
+    assert onnx_cost(create_model(code, num_classes=7), size) == family_of(code).cost(code, size, num_classes=7)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_arrays_equal_single_codes(family):
+    generator = np.random.default_rng(0)
+    example = np.array(tiny(family).values)
+    array = example + generator.integers(0, 4, (40_000, len(example)))  # more than one chunk
+    cost = get_family(family).cost(array, 33)
+    stages = get_family(family).stage_costs(array, 33)
+    assert cost.macs.shape == cost.params.shape == (len(array),)
+    assert sum(stage.macs for stage in stages.values()).tolist() == cost.macs.tolist()
+    for row in (0, 17, 20_000, -1):
+        single = get_family(family).cost(Code(family, array[row]), 33)
+        assert (cost.macs[row], cost.params[row]) == (single.macs, single.params)
+        assert type(single.macs) is int
+
+
+def test_no_codes_cost_nothing():
+    assert get_family("resnet18").cost(np.empty((0, 8), int)).macs.shape == (0,)
+
+
+@pytest.mark.parametrize("broken", [np.ones((3, 7), int), np.ones((3, 8)), np.ones(8, int)])
+def test_broken_arrays_are_refused(broken):
+    with pytest.raises(ValueError, match=r"expected an integer array of shape \(n, 8\) of resnet18 codes"):
+        get_family("resnet18").cost(broken)
+
+
+def test_a_code_of_another_family_is_refused():
+    with pytest.raises(ValueError, match="expected a code of resnet18, got resnet18_small"):
+        get_family("resnet18").cost(tiny("resnet18_small"))
+
+
+def test_counting_leaves_the_network_as_it_was():
+    model = create_model(tiny("resnet18")).train()
+    count_network(model, 64)
+    assert model.training

@@ -1,0 +1,108 @@
+import re
+
+import pytest
+import timm
+import torch
+
+import autobss_zoo
+from autobss_zoo import Code, create_model, get, list_models
+from autobss_zoo.errors import AutoBSSError, UnknownNameError, WeightsError
+from autobss_zoo.registry import entries
+
+
+def test_all_codes_of_tables_8_9_and_10_are_there():
+    assert len(list_models()) == 22
+    assert len(list_models(task="classification")) == 17
+    assert len(list_models(task="detection")) == 5
+    for network in ("resnet18", "resnet50", "mnv2", "efficientnet_b0", "efficientnet_b1"):
+        for found_by in ("original", "random", "autobss"):
+            entry = get(f"{network}_{found_by}")
+            assert (entry.found_by, entry.family.base) == (found_by, network)
+            assert entry.accuracy
+    assert str(get("resnet18_autobss").code) == "resnet18{32,32,128,1024,4,14,14,1}"
+    corrected, printed = get("retinanet_r50_autobss").code, get("retinanet_r50_autobss_printed").code
+    assert (corrected.bottlenecks[1], printed.bottlenecks[1]) == (96, 192)
+    assert [a == b for a, b in zip(corrected, printed, strict=True)].count(False) == 1
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_printed_figures_are_rounded_or_truncated_or_explained(name):
+    entry = get(name)
+    for figure, printed in entry.printed.items():
+        value, unit = float(printed[:-1]), {"M": 1e6, "B": 1e9}[printed[-1]]
+        digit = 10 ** -len(printed[:-1].partition(".")[2])
+        within = value - digit / 2 <= getattr(entry.measured, figure) / unit <= value + digit / 2
+        assert within or entry.notes, f"{figure}: printed {printed}, measured {getattr(entry.measured, figure)}"
+
+
+@pytest.mark.parametrize("entry", entries().values(), ids=str)
+def test_names_say_how_the_code_was_found(entry):
+    assert re.fullmatch(rf"\w+_{entry.found_by}(_130m|_printed)?", entry.name)
+    assert entry.timm_name.startswith("autobss_")
+    assert entry.timm_name.count("autobss") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({"pattern": "resnet18*"}, ["resnet18_original", "resnet18_random", "resnet18_autobss"]),
+        ({"pattern": "autobss_mnv2"}, ["mnv2_autobss"]),
+        ({"family": "efficientnet_b1"}, [f"efficientnet_b1_{how}" for how in ("original", "random", "autobss")]),
+        ({"family": "efficientnet_b1_searched"}, [f"efficientnet_b1_{how}" for how in ("random", "autobss")]),
+        ({"family": "resnet50", "task": "classification", "pattern": "*random"}, ["resnet50_random"]),
+        ({"pretrained": True}, []),
+        ({"pattern": "nothing*"}, []),
+    ],
+)
+def test_list_models(options, names):
+    assert list_models(**options) == names
+
+
+@pytest.mark.parametrize("options", [{"family": "resnet19"}, {"task": "segmentation"}])
+def test_list_models_knows_families_and_tasks(options):
+    with pytest.raises(UnknownNameError, match="unknown"):
+        list_models(**options)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [("resnet50_autobs", "resnet50_autobss"), ("autobss_resnet5", "autobss_resnet50"), ("mnv2-random", "mnv2_random")],
+)
+def test_a_misspelt_name_suggests_the_nearest(name, nearest):
+    for look_up in (get, create_model):
+        with pytest.raises(UnknownNameError, match=rf"unknown network '{name}': did you mean .*{nearest}"):
+            look_up(name)
+
+
+def test_codes_need_no_registration():
+    with torch.device("meta"):
+        model = create_model("resnet18{64,64,256,512,2,3,4,1}", num_classes=10)
+        assert model.code == create_model(Code("resnet18", (64, 64, 256, 512, 2, 3, 4, 1))).code
+    assert model.num_classes == 10
+
+
+def test_unpublished_weights_name_their_recipe():
+    for create in (create_model, timm.create_model):
+        with pytest.raises(
+            WeightsError, match=r"no weights are published for resnet50_autobss; the recipe imagenet/res"
+        ):
+            create("autobss_resnet50", pretrained=True)
+    with pytest.raises(WeightsError, match="no weights are published for a code"):
+        create_model("resnet18{64,64,256,512,2,3,4,1}", pretrained=True)
+
+
+def test_a_wrong_tag_is_refused():
+    with pytest.raises(RuntimeError, match="Invalid pretrained tag"):
+        create_model("autobss_resnet50.in1k")
+
+
+def test_the_generic_entry_point_needs_a_code():
+    with pytest.raises(AutoBSSError, match="expected a code, e.g."):
+        timm.create_model("autobss_from_code")
+
+
+def test_version_and_lazy_names():
+    assert autobss_zoo.__version__
+    assert callable(autobss_zoo.from_pretrained)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        autobss_zoo.nothing  # noqa: B018

@@ -1,0 +1,226 @@
+"""What users of timm do with a model, on every family."""
+
+import copy
+import pickle
+
+import pytest
+import timm
+import torch
+from conftest import codes, tiny
+from hypothesis import given, settings
+from timm.optim import create_optimizer_v2
+from torch import nn
+from torchvision import models as torchvision_models
+
+import autobss_zoo
+from autobss_zoo import create_model, list_models
+from autobss_zoo.families import FAMILIES, get_family
+from autobss_zoo.models import FROM_CODE
+from autobss_zoo.weights import adapt_state_dict
+
+SIZE = 64
+every_family = pytest.mark.parametrize("family", FAMILIES)
+
+
+def build(family: str, **kwargs) -> nn.Module:
+    """Through timm itself."""
+    torch.manual_seed(0)
+    return timm.create_model(FROM_CODE, code=str(tiny(family)), **kwargs)
+
+
+def images(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_both_spellings_are_in_timm_and_the_zoo(name):
+    entry = autobss_zoo.get(name)
+    assert entry is autobss_zoo.get(entry.timm_name)
+    assert {name, entry.timm_name} <= set(timm.list_models())
+    assert entry.timm_name in timm.list_models("autobss*")
+    for spelling in (name, entry.timm_name):
+        with torch.device("meta"):
+            assert timm.create_model(spelling).code == create_model(spelling).code == entry.code
+        assert timm.get_pretrained_cfg(spelling).input_size[1:] == (entry.family.input_size,) * 2
+    assert not timm.is_model_pretrained(name)
+
+
+@every_family
+def test_classifier_arguments(family):
+    model = build(family, num_classes=10, in_chans=1, drop_rate=0.1, global_pool="avg").eval()
+    logits = model(images(2, 1, SIZE, SIZE))
+    assert logits.shape == (2, 10)
+    assert logits.isfinite().all()
+    features = model.forward_features(images(2, 1, SIZE, SIZE))
+    assert features.shape[:2] == (2, model.num_features)
+    assert torch.equal(model.forward_head(features), logits)
+    model.reset_classifier(3)
+    assert model(images(2, 1, SIZE, SIZE)).shape == (2, 3)
+    assert build(family, num_classes=0)(images(2, 3, SIZE, SIZE)).shape == (2, model.num_features)
+
+
+@every_family
+@pytest.mark.parametrize("wrapper", [None, "list", "dict", "hook", "fx", "getter"])
+def test_features_only(family, wrapper):
+    options = {} if wrapper is None else {"feature_cls": wrapper}
+    model = build(family, features_only=True, out_indices=(1, 2, 4), **options).eval()
+    features = model(images(1, 3, SIZE, SIZE))
+    features = list(features.values()) if isinstance(features, dict) else features
+    assert [f.shape[1] for f in features] == model.feature_info.channels()
+    assert [SIZE // f.shape[2] for f in features] == model.feature_info.reduction()
+    small = get_family(family).small
+    last = 32 // (4 if "resnet" in family else 2) if small else 32
+    assert model.feature_info.reduction()[-1] == last
+
+
+@every_family
+def test_output_stride_dilates(family):
+    full = build(family, features_only=True).feature_info.reduction()[-1]
+    for stride in (full // 2, full // 4):
+        model = build(family, features_only=True, output_stride=stride).eval()
+        assert model.feature_info.reduction()[-1] == stride
+        assert model(images(1, 3, SIZE, SIZE))[-1].shape[2] == SIZE // stride
+    with pytest.raises(ValueError, match="output_stride: expected"):
+        build(family, output_stride=7)
+
+
+@every_family
+def test_forward_intermediates(family):
+    model = build(family).eval()
+    final, intermediates = model.forward_intermediates(images(1, 3, SIZE, SIZE))
+    wrapped = build(family, features_only=True).eval()
+    for ours, theirs in zip(intermediates, wrapped(images(1, 3, SIZE, SIZE)), strict=True):
+        assert torch.equal(ours, theirs)
+    assert torch.equal(final, model.forward_features(images(1, 3, SIZE, SIZE)))
+
+
+@every_family
+def test_training_step_reaches_every_parameter(family):
+    """In bf16 autocast and channels_last, with stochastic depth and gradient checkpointing."""
+    model = build(family, num_classes=5, drop_path_rate=0.1).to(memory_format=torch.channels_last).train()
+    model.set_grad_checkpointing(True)
+    for module in model.modules():  # zero-initialised residual branches would hide the gradients of what is before
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+    optimizer = create_optimizer_v2(model, "sgd", lr=0.1, weight_decay=1e-4, layer_decay=0.9)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    inputs = images(8, 3, SIZE, SIZE).to(memory_format=torch.channels_last)
+    for _ in range(3):  # a dropped path gives its block no gradient in that step
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = nn.functional.cross_entropy(model(inputs), torch.arange(8) % 5)
+        loss.backward()
+    assert loss.isfinite()
+    assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+    assert [n for n, p in model.named_parameters() if not p.grad.any()] == []
+    optimizer.step()
+    assert all(not torch.equal(p, before[name]) for name, p in model.named_parameters())
+
+
+@every_family
+def test_pickle_and_deepcopy(family):
+    model = build(family).eval()
+    expected = model(images(1, 3, SIZE, SIZE))
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(twin(images(1, 3, SIZE, SIZE)), expected)
+        assert twin.code == model.code == tiny(family)
+
+
+@every_family
+def test_compile_and_export(family):
+    model = build(family, num_classes=5).eval()
+    expected = model(images(2, 3, SIZE, SIZE))
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(images(2, 3, SIZE, SIZE)), expected)
+    exported = torch.export.export(model, (images(2, 3, SIZE, SIZE),))
+    torch.testing.assert_close(exported.module()(images(2, 3, SIZE, SIZE)), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["resnet18", "resnet50", "mnv2", "efficientnet_b0_small"])
+def test_compile_with_inductor(family):
+    model = build(family, num_classes=5)
+    compiled = torch.compile(model)
+    inputs = images(2, 3, SIZE, SIZE)
+    torch.testing.assert_close(compiled(inputs), model(inputs), rtol=1e-3, atol=1e-3)
+    compiled(inputs).sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+@every_family
+def test_other_layers(family):
+    """timm's options for layers reach the blocks that are the zoo's own, too."""
+    model = build(family, act_layer="silu", norm_layer="batchnorm2d", aa_layer="blurpc").eval()
+    assert model(images(2, 3, SIZE, SIZE)).isfinite().all()
+    assert any(isinstance(m, nn.SiLU) for m in model.modules())
+    assert any(type(m).__name__ == "BlurPool2d" for m in model.modules())
+
+
+@pytest.mark.parametrize("fixed", ["stem_type", "stem_width", "cardinality"])
+def test_what_the_family_fixes_cannot_be_overridden(fixed):
+    with pytest.raises(TypeError, match=f"{fixed} is fixed by the family"):
+        build("resnet18", **{fixed: "deep" if fixed == "stem_type" else 2})
+
+
+@settings(max_examples=25)
+@given(codes())
+def test_any_valid_code_is_a_network(code):
+    model = create_model(code, num_classes=3)
+    assert model(images(2, 3, 32, 32)).shape == (2, 3)
+    widths = model.feature_info[1:] if "resnet" in code.family else model.feature_info[-4:]
+    assert widths[-1]["num_chs"] == code.channels[-1]
+
+
+@settings(max_examples=10)
+@given(codes("mnv2"))
+def test_hidden_widths_are_exact(code):
+    model = create_model(code)
+    for stage, expansion in zip(model.blocks[1:], code.expansions, strict=True):
+        for block in stage:
+            if expansion > 1:
+                assert block.conv_dw.out_channels == block.conv_pw.in_channels * expansion
+
+
+def perturbed(model: nn.Module) -> nn.Module:
+    """Statistics and scales as after training, so that every tensor matters."""
+    generator = torch.Generator().manual_seed(1)
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.is_floating_point() and tensor.ndim == 1:
+            tensor.data = torch.rand(tensor.shape, generator=generator) + 0.5
+    return model.eval()
+
+
+# The largest difference relative to the largest logit. ResNets are bit-identical; torchvision's MobileNetV2 and
+# EfficientNet compute activations and means by other kernels.
+@pytest.mark.parametrize(
+    ("name", "theirs", "tolerance"),
+    [
+        ("resnet18_original", lambda: torchvision_models.resnet18(), 0),
+        ("resnet50_original", lambda: torchvision_models.resnet50(), 0),
+        ("mnv2_original", lambda: torchvision_models.mobilenet_v2(), 1e-5),
+        ("efficientnet_b0_original", lambda: torchvision_models.efficientnet_b0(), 1e-5),
+        ("efficientnet_b1_original", lambda: torchvision_models.efficientnet_b1(), 1e-5),
+        ("resnet18_original", lambda: timm.create_model("resnet18"), 0),
+        ("resnet50_original", lambda: timm.create_model("resnet50"), 0),
+        ("mnv2_original", lambda: timm.create_model("mobilenetv2_100"), 0),
+        ("efficientnet_b0_original", lambda: timm.create_model("efficientnet_b0"), 0),
+        ("efficientnet_b1_original", lambda: timm.create_model("efficientnet_b1"), 0),
+    ],
+)
+def test_original_codes_are_the_original_networks(name, theirs, tolerance, tmp_path):
+    theirs = perturbed(theirs())
+    path = tmp_path / "weights.pth"
+    torch.save(theirs.state_dict(), path)
+    ours = create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(path)}).eval()
+    inputs = images(2, 3, 128, 128)
+    with torch.inference_mode():
+        expected, actual = theirs(inputs), ours(inputs)
+    assert (actual - expected).abs().max() <= tolerance * expected.abs().max()
+    assert ours.load_state_dict(adapt_state_dict(theirs.state_dict(), ours), strict=True)
+
+
+def test_a_state_dict_that_does_not_fit_is_refused(tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save(torchvision_models.mobilenet_v2(width_mult=0.5).state_dict(), path)
+    with pytest.raises(RuntimeError, match=r"Missing key|size mismatch"):
+        create_model("mnv2_original", pretrained=True, pretrained_cfg_overlay={"file": str(path)})
