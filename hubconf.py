@@ -3,15 +3,13 @@
 torch.hub.load("<this repository>", "resnet50_autobss", num_classes=10)
 """
 
-from typing import Any
-
 import autobss_zoo as _zoo
 from autobss_zoo import registry as _registry
 
 dependencies = ["huggingface_hub", "numpy", "safetensors", "timm", "torch", "yaml"]
 
 
-def _entrypoint(name: str, entry: _registry.Entry) -> Any:
+def _entrypoint(name: str, entry: _registry.Entry):
     def load(pretrained: bool = False, **kwargs):
         return _zoo.create_model(name, pretrained=pretrained, **kwargs)
 

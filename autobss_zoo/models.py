@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from timm.models import build_model_with_cfg, create_model as timm_create_model, generate_default_cfgs, register_model
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import create_model as timm_create_model
 from timm.models._builder import resolve_pretrained_cfg
 from torch import nn
 
@@ -53,14 +54,13 @@ def _default_cfg(family: Family, **fields: Any) -> dict[str, Any]:
     }
 
 
-def _cfgs(entry: registry.Entry) -> dict[str, dict[str, Any]]:
-    paper = "AutoBSS: An Efficient Algorithm for Block Stacking Style Search"
-    base = _default_cfg(entry.family, paper_name=paper, description=f"{entry.code}; {entry.source}")
-    names = (entry.name, entry.timm_name)
-    return {name: base for name in names}
-
-
-default_cfgs = generate_default_cfgs({k: v for entry in registry.entries().values() for k, v in _cfgs(entry).items()})
+default_cfgs = generate_default_cfgs(
+    {
+        name: _default_cfg(entry.family, description=f"{entry.code}, AutoBSS {entry.source}")
+        for entry in registry.entries().values()
+        for name in (entry.name, entry.timm_name)
+    }
+)
 
 
 def _register(name: str, entry: registry.Entry) -> None:

@@ -75,10 +75,10 @@ def test_a_wrong_length_is_named(code, change):
 @given(st.text() | st.from_regex(r"resnet18\{[-0-9., a]*\}", fullmatch=True))
 def test_any_text_is_a_code_or_one_clear_error(text):
     try:
-        assert Code.parse(text).family in FAMILIES
+        known = Code.parse(text).family in FAMILIES
     except AutoBSSError as error:
-        assert "\n" not in str(error) or "\n" in text
-        assert "valid code" in str(error) or "unknown family" in str(error)
+        known = "valid code" in str(error) or "unknown family" in str(error)
+    assert known
 
 
 @pytest.mark.parametrize(

@@ -47,8 +47,10 @@ def test_every_family_exports(family, features_only, tmp_path):
     assert graph.opset_import[0].version == report.opset >= 18
     assert count_onnx(path).macs == report.macs
     shapes = {v.name: v.type.tensor_type.shape.dim for v in (*graph.graph.value_info, *graph.graph.output)}
-    assert all(d[0].dim_param == "batch" for name, d in shapes.items() if len(d) == 4)
-    assert all(d.dim_value > 0 for dims in shapes.values() for d in list(dims)[1:])
+    for node in graph.graph.node:
+        batch, *others = shapes[node.output[0]]
+        assert batch.dim_param == "batch"
+        assert all(dim.dim_value > 0 for dim in others)
     metadata = {p.key: p.value for p in graph.metadata_props}
     assert metadata["code"] == str(tiny(family))
     assert (int(metadata["macs"]), int(metadata["params"])) == (report.macs, report.params)

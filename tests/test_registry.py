@@ -97,7 +97,7 @@ def test_a_wrong_tag_is_refused():
 
 
 def test_the_generic_entry_point_needs_a_code():
-    with pytest.raises(AutoBSSError, match="expected a code, e.g."):
+    with pytest.raises(AutoBSSError, match=r"expected a code, e\.g\."):
         timm.create_model("autobss_from_code")
 
 

@@ -12,11 +12,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from timm.layers import create_aa, create_conv2d, get_act_layer, get_norm_act_layer
+from timm.layers import DropPath, create_aa, create_conv2d, get_act_layer, get_norm_act_layer
 from timm.models._efficientnet_blocks import InvertedResidual
 from timm.models._efficientnet_builder import decode_arch_def, efficientnet_init_weights
 from timm.models.efficientnet import EfficientNet
-from timm.layers import DropPath
 from torch import nn
 
 from ..codes import Code, Field
@@ -71,11 +70,11 @@ class CodedMBConvNet(EfficientNet):
         super().__init__(block_args, round_chs_fn=int, output_stride=output_stride * shrink, **kwargs)
         # timm's builder has completed each dict of block_args in place to the arguments of its block.
         for stage, stage_args in zip(self.blocks, block_args, strict=True):
-            for i, (block, args) in enumerate(zip(stage, stage_args, strict=True)):
-                if isinstance(block, InvertedResidual):
-                    if block.conv_pw.out_channels != round(args["in_chs"] * args["exp_ratio"]):
-                        stage[i] = ExactInvertedResidual(**args)
-                        efficientnet_init_weights(stage[i])
+            for i, args in enumerate(stage_args):
+                hidden = round(args["in_chs"] * args.get("exp_ratio", 1))
+                if isinstance(stage[i], InvertedResidual) and stage[i].conv_pw.out_channels != hidden:
+                    stage[i] = ExactInvertedResidual(**args)
+                    efficientnet_init_weights(stage[i])
         if small:
             self.conv_stem.stride = (1, 1)
             for info in self.feature_info:
@@ -165,7 +164,7 @@ _SMALL_B1 = (12, 20, 40, 56, 96, 160, 3, 3, 4, 4, 5, 2, 6, 6, 6, 6, 6, 6)
 
 _efficientnet = partial(MBConvFamily, kernels=(3, 5, 3, 5, 5, 3), squeeze_excite=True, act_layer="swish")
 # Half of the full widths, the fixed parts included.
-_small = dict(input_size=32, small=True, stem=16, fixed=8, head=640)
+_small: dict[str, Any] = {"input_size": 32, "small": True, "stem": 16, "fixed": 8, "head": 640}
 
 MBConvFamily("mnv2", "mnv2", _MNV2)
 # The model compression experiment's stem and stage 2 are x0.6 wide.
