@@ -1,0 +1,52 @@
+"""README's lines do what README says."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from autobss_search.cli import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def test_python(tmp_path, monkeypatch, capsys):
+    """The blocks in order, as one session; what a line prints is what its comment says."""
+    monkeypatch.chdir(tmp_path)
+    source = "\n".join(blocks("python")).replace('torch.hub.load("."', f"torch.hub.load({str(ROOT)!r}")
+    exec(compile(source, "README.md", "exec"), {"__name__": "readme"})
+    printed = capsys.readouterr().out
+    for promised in re.findall(r"print\(.*\)  # (.*?)(?: \.\.\.)?$", source, re.MULTILINE):
+        assert promised in printed or "a million codes" in promised
+    assert (tmp_path / "my-network.onnx").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("line", [line for block in blocks("bash") for line in block.splitlines()])
+def test_bash(line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command, *arguments = shlex.split(line, comments=True)
+    if command == "autobss":
+        assert main(arguments) == 0
+    else:
+        assert arguments[0] == "install"
+        extra = re.fullmatch(r"autobss-zoo(?:\[(\w+)\])?", arguments[1])[1]
+        assert extra is None or f"\n{extra} = [" in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_every_figure_of_the_first_table_is_the_registrys():
+    from autobss_zoo import get
+
+    for label, name in (("ResNet18", "resnet18"), ("ResNet50", "resnet50"), ("MobileNetV2", "mnv2")):
+        row = next(line for line in README.splitlines() if line.startswith(f"| {label} |"))
+        for how in ("original", "autobss"):
+            entry = get(f"{name}_{how}")
+            assert str(entry.code).removeprefix(name) in row
+            assert str(entry.accuracy["top-1, 120 epochs"]) in row
+            macs = entry.measured.macs
+            assert (f"{macs / 1e9:.2f}B" if macs > 1e9 else f"{macs / 1e6:.0f}M") in row
