@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
@@ -54,27 +55,32 @@ def _default_cfg(family: Family, **fields: Any) -> dict[str, Any]:
     }
 
 
-default_cfgs = generate_default_cfgs(
-    {
-        name: _default_cfg(entry.family, description=f"{entry.code}, AutoBSS {entry.source}")
-        for entry in registry.entries().values()
-        for name in (entry.name, entry.timm_name)
+default_cfgs: dict[str, Any] = {}  # where timm looks for the configurations of the names that are registered
+
+
+def register(entry: registry.Entry) -> None:
+    """Enter a network into timm's registry in both spellings, with a tag for each of its published weights."""
+    base = _default_cfg(entry.family, description=f"{entry.code}, AutoBSS {entry.source}")
+    tags = {tag: {k: v for k, v in source.items() if k != "sha256"} for tag, source in entry.weights.items()} or {
+        "": {}
     }
-)
+    for name in (entry.name, entry.timm_name):
+        cfgs = {f"{name}.{tag}".rstrip("."): {**base, **source} for tag, source in tags.items()}
+        default_cfgs.update(generate_default_cfgs(cfgs))
+        globals()[name] = register_model(_entrypoint(name, entry))
 
 
-def _register(name: str, entry: registry.Entry) -> None:
-    def entrypoint(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+def _entrypoint(name: str, entry: registry.Entry) -> Callable[..., nn.Module]:
+    def build(pretrained: bool = False, **kwargs: Any) -> nn.Module:
         return _build(name, entry.code, pretrained, kwargs, entry)
 
-    entrypoint.__name__ = entrypoint.__qualname__ = name
-    entrypoint.__doc__ = f"{entry.code}, AutoBSS {entry.source}. Arguments as in timm.create_model."
-    globals()[name] = register_model(entrypoint)
+    build.__name__ = build.__qualname__ = name
+    build.__doc__ = f"{entry.code}, AutoBSS {entry.source}. Arguments as in timm.create_model."
+    return build
 
 
 for _entry in registry.entries().values():
-    for _name in (_entry.name, _entry.timm_name):
-        _register(_name, _entry)
+    register(_entry)
 
 
 @register_model

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, HFValidationError
 from torch import nn
 
 from . import registry
@@ -41,8 +42,8 @@ def verify(path: str | Path, expected: str) -> None:
 def check_source(entry: registry.Entry | None, cfg: Mapping[str, Any], cache_dir: str | Path | None = None) -> None:
     """Make sure that a timm pretrained_cfg leads to weights, and to the ones that were published.
 
-    A folder or Hub repository states the checksum of its weights in its config.json; a registry entry states it by tag.
-    Weights from elsewhere (a file or state dict of the user's own) have none to be compared with.
+    A folder or Hub repository states the checksum of its weights in its config.json; a registry entry states that of
+    each file it publishes. Weights from elsewhere (a file or state dict of the user's own) have none to compare with.
 
     Args:
         entry: The registry's entry of the network, if it has one.
@@ -50,26 +51,37 @@ def check_source(entry: registry.Entry | None, cfg: Mapping[str, Any], cache_dir
         cache_dir: Where the Hub's files are kept; the Hub's own default when None.
 
     Raises:
-        WeightsError: If there are no weights, or a checksum does not match.
+        WeightsError: If there are no weights, if they cannot be had, or if a checksum does not match.
     """
-    source = cfg.get("source")
-    if source == "local-dir":
-        _verify_folder(Path(cfg["file"]) / CONFIG_NAME, Path(cfg["file"]) / WEIGHTS_NAME)
-    elif source == "hf-hub":
-        repo, _, revision = cfg["hf_hub_id"].partition("@")
-        files = (
-            hf_hub_download(repo, name, revision=revision or None, cache_dir=cache_dir)
-            for name in (CONFIG_NAME, WEIGHTS_NAME)
-        )
-        _verify_folder(*map(Path, files))
-    elif not any(cfg.get(key) for key in ("state_dict", "file", "url", "hf_hub_id")):
+    if cfg.get("source") == "local-dir":
+        folder = Path(cfg["file"])
+        _verify_config(folder / CONFIG_NAME, folder / WEIGHTS_NAME)
+    elif cfg.get("hf_hub_id"):
+        config, weights = (download(cfg["hf_hub_id"], name, cache_dir) for name in (CONFIG_NAME, WEIGHTS_NAME))
+        _verify_config(config, weights)
+    elif cfg.get("file"):
+        published = [w["sha256"] for w in (entry.weights.values() if entry else ()) if w["file"] == cfg["file"]]
+        for checksum in published:
+            verify(cfg["file"], checksum)
+    elif not any(cfg.get(key) for key in ("state_dict", "url")):
         raise WeightsError(_unpublished(entry))
 
 
-def _verify_folder(config: Path, weights: Path) -> None:
-    expected = json.loads(config.read_text(encoding="utf-8")).get("sha256") if config.is_file() else None
-    if expected and weights.is_file():
-        verify(weights, expected)
+def download(repository: str, name: str, cache_dir: str | Path | None) -> Path:
+    """A file of "owner/name" or "owner/name@revision", from the cache or the Hub."""
+    repo, _, revision = repository.partition("@")
+    try:
+        return Path(hf_hub_download(repo, name, revision=revision or None, cache_dir=cache_dir))
+    except (OSError, EntryNotFoundError, HFValidationError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise WeightsError(f"{repository}: cannot have {name} from the Hugging Face Hub: {reason}") from error
+
+
+def _verify_config(config: Path, weights: Path) -> None:
+    if not weights.is_file():
+        raise WeightsError(f"{weights}: no such file; expected a folder that save_pretrained has written")
+    if checksum := json.loads(config.read_text(encoding="utf-8")).get("sha256"):
+        verify(weights, checksum)
 
 
 def _unpublished(entry: registry.Entry | None) -> str:

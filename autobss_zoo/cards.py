@@ -1,0 +1,210 @@
+"""Model cards and the table of costs, made from the registry: `python -m autobss_zoo.cards` writes them all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCardData
+from torch import nn
+
+from .codes import Code
+from .families import family_of
+from .registry import Entry, entries
+
+ROOT = Path(__file__).parents[1]
+PAPER = '"AutoBSS: An Efficient Algorithm for Block Stacking Style Search" (Zhang, Zhang, Zhong; NeurIPS 2020)'
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """A Markdown table."""
+    lines = [list(map(str, row)) for row in (header, *rows)]
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def rounded(figure: int) -> str:
+    """A figure as papers print it, with one digit more: 1.8141B, 385.8M."""
+    return f"{figure / 1e9:.4f}B" if figure >= 1e9 else f"{figure / 1e6:.2f}M"
+
+
+def _front_matter(task: str) -> str:
+    data = ModelCardData(
+        license="apache-2.0",
+        library_name="timm",
+        pipeline_tag="object-detection" if task == "detection" else "image-classification",
+        tags=["timm", "autobss", task],
+    )
+    return f"---\n{data.to_yaml()}\n---"
+
+
+def _stages(code: Code, input_size: int, in_chans: int = 3, num_classes: int = 1000) -> str:
+    elements = code.as_dict()
+    columns = {"C": "channels", "L": "blocks", "B": "bottleneck", "T": "expansion"}
+    symbols = [symbol for symbol in columns if any(name[0] == symbol for name in elements)]
+    rows = []
+    for stage, cost in family_of(code).stage_costs(code, input_size, in_chans, num_classes).items():
+        number = stage.removeprefix("stage")
+        values = [elements.get(symbol + number, "fixed" if symbol == "C" else "") for symbol in symbols]
+        rows.append([number, *values, f"{cost.macs:,}", f"{cost.params:,}"])
+    return table(["stage", *(columns[s] for s in symbols), "MACs", "parameters"], rows)
+
+
+def _load(name: str) -> str:
+    return f"""```python
+import autobss_zoo, timm, torch
+
+{name}
+```"""
+
+
+def card(entry: Entry) -> str:
+    """The model card of a registry entry, in Markdown."""
+    detection = entry.task == "detection"
+    recipe, settings = entry.recipe
+    measured = table(
+        ["", "printed in the paper", "measured"],
+        [
+            ["MACs", entry.printed["macs"], f"{entry.measured.macs:,}"],
+            ["parameters", entry.printed["params"], f"{entry.measured.params:,}"],
+        ],
+    )
+    counts = entry.counts or "the whole network"
+    pixels = f"{entry.input_size}x{entry.input_size}"
+    of_backbone, of_detector = (
+        (", of the backbone", " for MACs, the whole detector for parameters") if detection else ("", "")
+    )
+    accuracy = table(["", "reported by the paper, %"], entry.accuracy.items()) if entry.accuracy else "None is printed."
+    load = f'''model = timm.create_model("{entry.timm_name}")
+model = autobss_zoo.create_model("{entry.name}")
+model = torch.hub.load(<this repository>, "{entry.name}")'''
+    return f"""{_front_matter(entry.task)}
+
+<!-- Written by `make cards`; do not edit. -->
+
+# {entry.name}
+
+`{entry.code}`
+
+Found by: {entry.found_by}. Source: {PAPER}, {entry.source}.
+{"The network that loads is the detector's backbone, with a classifier." if detection else ""}
+
+## Stages
+
+At {pixels} pixels{of_backbone}; the first stage is the stem, the last the classifier.
+
+{_stages(entry.code, entry.input_size)}
+
+## Cost
+
+Of one {pixels} image, {counts}{of_detector}.
+MACs are those of convolutions and linear layers.
+
+{measured}
+
+{entry.notes}
+
+## Accuracy
+
+The paper's, not reproduced here:
+
+{accuracy}
+
+## Weights
+
+None are published yet. The recipe `{recipe}` makes them:
+
+{table(["setting", "value"], settings.items())}
+
+## Use
+
+{_load(load)}
+
+## Licence and limits
+
+The code is Apache-2.0. Untrained, the network answers at random. The accuracies above belong to the paper's own
+weights, which were never published.
+""".replace("\n\n\n", "\n\n")
+
+
+def hub_card(model: nn.Module) -> str:
+    """The model card of a network that its user saves or uploads, in Markdown.
+
+    Args:
+        model: A classifier of this zoo, made by `create_model`, timm or torch.hub.
+    """
+    code: Any = model.code
+    size = model.pretrained_cfg["input_size"][-1]  # type: ignore[index, union-attr]
+    in_chans, num_classes = int(model.in_chans), int(model.num_classes)  # type: ignore[arg-type]
+    cost = family_of(code).cost(code, size, in_chans, num_classes)
+    load = '''model = timm.create_model("hf-hub:<owner>/<name>", pretrained=True)  # or "local-dir:<folder>"
+model = autobss_zoo.from_pretrained("<owner>/<name>")  # or "<folder>"'''
+    return f"""{_front_matter("classification")}
+
+# {code}
+
+A network of autobss-zoo (`pip install autobss-zoo`), built on timm: {in_chans} input channels, {num_classes} classes,
+{size}x{size} pixels, {rounded(cost.macs)} MACs, {rounded(cost.params)} parameters.
+
+{_stages(code, size, in_chans, num_classes)}
+
+## Use
+
+{_load(load)}
+
+## Training
+
+The weights are their uploader's. State here the data, the recipe and the accuracy with which they were measured.
+"""
+
+
+def costs_table() -> str:
+    """docs/costs.md: printed against measured, of every entry."""
+    rows = [
+        [
+            f"`{e.name}`",
+            e.printed["macs"],
+            f"{rounded(e.measured.macs)} ({e.measured.macs:,})",
+            e.printed["params"],
+            f"{rounded(e.measured.params)} ({e.measured.params:,})",
+            f"{e.input_size}{', ' + e.counts if e.counts else ''}",
+            e.notes,
+        ]
+        for e in entries().values()
+    ]
+    header = ["network", "MACs, printed", "measured", "parameters, printed", "measured", "pixels, counted", "notes"]
+    return f"""<!-- Written by `make cards`; do not edit. -->
+
+# Costs: printed and measured
+
+Every network of {PAPER}. MACs are the
+multiply-accumulates of convolutions and linear layers for one image, which the paper prints as FLOPs; parameters are
+all learned ones, of the whole detector where the network is one. "Measured" is exact: the closed form, fvcore's count
+of the network and the count of the exported ONNX graph agree (of detectors' FPN and heads: fvcore's count).
+
+{table(header, rows)}
+"""
+
+
+def files() -> Mapping[Path, str]:
+    """Every generated file and its text."""
+    cards = {ROOT / "model_cards" / f"{name}.md": card(entry) for name, entry in entries().items()}
+    return {**cards, ROOT / "docs" / "costs.md": costs_table()}
+
+
+def main() -> None:
+    """Write the cards and the table, and remove cards of entries that are gone."""
+    wanted = files()
+    for path in (ROOT / "model_cards").glob("*.md"):
+        if path not in wanted:
+            path.unlink()
+    for path, text in wanted.items():
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+
+
+if __name__ == "__main__":
+    main()

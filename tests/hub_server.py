@@ -1,0 +1,116 @@
+"""A small Hugging Face Hub on loopback: what huggingface_hub's client needs to create, upload, find and download."""
+
+import base64
+import hashlib
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+
+class Hub(ThreadingHTTPServer):
+    """Repositories in memory, with one commit each time something is pushed.
+
+    Attributes:
+        files: Contents by (repository, revision) and path; "main" and each commit's hash are revisions.
+        downloads: Paths of the files whose content was sent, in order.
+        url: What HF_ENDPOINT must be.
+    """
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.files: dict[tuple[str, str], dict[str, bytes]] = {}
+        self.commits: dict[str, str] = {}
+        self.blobs: dict[str, bytes] = {}
+        self.downloads: list[str] = []
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def commit(self, repo: str, changes: dict[str, bytes]) -> str:
+        """Add files to a repository and return the commit's hash."""
+        files = {**self.files.get((repo, "main"), {}), **changes}
+        sha = hashlib.sha1(repr(sorted(files.items())).encode()).hexdigest()
+        self.files[repo, "main"] = self.files[repo, sha] = files
+        self.commits[repo] = sha
+        return sha
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Hub
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args) -> None:
+        pass
+
+    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def json(self, **fields) -> None:
+        self.answer(200, json.dumps(fields).encode(), Content_Type="application/json")
+
+    def do_GET(self) -> None:
+        owner, name, *rest = urlsplit(self.path).path.strip("/").split("/")
+        repo = f"{owner}/{name}"
+        if repo not in self.server.commits:
+            return self.answer(404, b"{}", X_Error_Code="RepoNotFound")
+        if len(rest) < 3 or rest[0] != "resolve":
+            return self.answer(404)
+        revision, path = rest[1], "/".join(rest[2:])
+        if (repo, revision) not in self.server.files:
+            return self.answer(404, b"{}", X_Error_Code="RevisionNotFound")
+        commit = self.server.commits[repo] if revision == "main" else revision
+        content = self.server.files[repo, revision].get(path)
+        if content is None:
+            return self.answer(404, b"{}", X_Error_Code="EntryNotFound", X_Repo_Commit=commit)
+        if self.command == "GET":
+            self.server.downloads.append(path)
+        return self.answer(200, content, ETag=f'"{hashlib.sha256(content).hexdigest()}"', X_Repo_Commit=commit)
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def do_PUT(self) -> None:
+        self.server.blobs[self.path.rsplit("/", 1)[1]] = self.body()
+        self.answer(200)
+
+    def body(self) -> bytes:
+        return self.rfile.read(int(self.headers["Content-Length"]))
+
+    def do_POST(self) -> None:
+        path, body = urlsplit(self.path).path, self.body()
+        if path == "/api/repos/create":
+            asked = json.loads(body)
+            repo = f"{asked.get('organization')}/{asked['name']}"
+            self.server.commit(repo, {})
+            return self.json(url=f"{self.server.url}/{repo}")
+        if path == "/api/validate-yaml":
+            return self.json(errors=[], warnings=[])
+        if "/preupload/" in path:
+            files = [file["path"] for file in json.loads(body)["files"]]
+            modes = {file: "lfs" if file.endswith(".safetensors") else "regular" for file in files}
+            return self.json(files=[{"path": f, "uploadMode": m, "shouldIgnore": False} for f, m in modes.items()])
+        if path.endswith(".git/info/lfs/objects/batch"):
+            objects = json.loads(body)["objects"]
+            for item in objects:
+                item["actions"] = {"upload": {"href": f"{self.server.url}/upload/{item['oid']}"}}
+            return self.json(transfer="basic", objects=objects)
+        if "/commit/" in path:
+            changes = {}
+            for line in body.splitlines():
+                operation = json.loads(line)
+                value = operation["value"]
+                if operation["key"] == "file":
+                    changes[value["path"]] = base64.b64decode(value["content"])
+                elif operation["key"] == "lfsFile":
+                    changes[value["path"]] = self.server.blobs[value["oid"]]
+            repo = path.removeprefix("/api/models/").partition("/commit/")[0]
+            sha = self.server.commit(repo, changes)
+            return self.json(commitUrl=f"{self.server.url}/{repo}/commit/{sha}", commitOid=sha)
+        return self.answer(404)
