@@ -60,6 +60,8 @@ def check_source(entry: registry.Entry | None, cfg: Mapping[str, Any], cache_dir
         config, weights = (download(cfg["hf_hub_id"], name, cache_dir) for name in (CONFIG_NAME, WEIGHTS_NAME))
         _verify_config(config, weights)
     elif cfg.get("file"):
+        if not Path(cfg["file"]).is_file():
+            raise WeightsError(f"{cfg['file']}: no such file of weights")
         published = [w["sha256"] for w in (entry.weights.values() if entry else ()) if w["file"] == cfg["file"]]
         for checksum in published:
             verify(cfg["file"], checksum)

@@ -1,7 +1,7 @@
 import pytest
-from conftest import tiny
 
 from autobss_zoo import cards, create_model, get, list_models
+from conftest import tiny
 
 
 @pytest.mark.parametrize("path", cards.files(), ids=lambda path: path.name)

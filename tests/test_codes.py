@@ -3,7 +3,6 @@ import re
 
 import numpy as np
 import pytest
-from conftest import codes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +10,7 @@ from autobss_zoo import Code, create_model
 from autobss_zoo.codes import get_layout
 from autobss_zoo.errors import AutoBSSError, CodeError, UnknownNameError
 from autobss_zoo.families import FAMILIES
+from conftest import codes
 
 RESNET18 = (64, 128, 256, 512, 2, 2, 2, 2)
 

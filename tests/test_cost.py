@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from conftest import codes, tiny
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -15,6 +14,7 @@ from autobss_zoo import Code, create_model, get, list_models
 from autobss_zoo.cost import Cost, count_network, count_onnx
 from autobss_zoo.export import _trace
 from autobss_zoo.families import FAMILIES, family_of, get_family
+from conftest import codes, tiny
 
 # Measured by the authors of this project's notes on the paper, independently of this code: MACs in millions and
 # parameters in millions, to the digits given.

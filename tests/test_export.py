@@ -2,7 +2,6 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import codes, tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -12,6 +11,7 @@ from autobss_zoo.cost import count_onnx
 from autobss_zoo.errors import ExportError
 from autobss_zoo.export import Report, to_onnx
 from autobss_zoo.families import FAMILIES
+from conftest import codes, tiny
 
 
 def run(path, *shape: int) -> list:

@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+
 from autobss_search.cli import main
 
 ROOT = Path(__file__).parents[1]

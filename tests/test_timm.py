@@ -6,7 +6,6 @@ import pickle
 import pytest
 import timm
 import torch
-from conftest import codes, tiny
 from hypothesis import given, settings
 from timm.layers import BlurPool2d
 from timm.optim import create_optimizer_v2
@@ -18,6 +17,7 @@ from autobss_zoo import create_model, list_models
 from autobss_zoo.families import FAMILIES, get_family
 from autobss_zoo.models import FROM_CODE
 from autobss_zoo.weights import adapt_state_dict
+from conftest import codes, tiny
 
 SIZE = 64
 every_family = pytest.mark.parametrize("family", FAMILIES)

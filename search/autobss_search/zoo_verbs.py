@@ -1,0 +1,248 @@
+"""The command's verbs for the zoo: list, info, compare, export. What is heavy is imported when a verb runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autobss_zoo import Code, Entry
+    from autobss_zoo.cost import Cost
+
+
+def add_commands(commands: Any) -> None:
+    """Add the verbs to argparse's subparsers."""
+    network = {"metavar": "NAME_OR_CODE", "help": "a name that `autobss list` shows, or a quoted code"}
+
+    verb = _add(commands, "list", _list, "list the networks of the registry")
+    verb.add_argument("pattern", nargs="?", default="", metavar="PATTERN", help="wildcards, e.g. 'resnet*'")
+    verb.add_argument("--family", help="only a family and its variants, e.g. resnet50")
+    verb.add_argument("--task", help="only classification or detection")
+    verb.add_argument("--pretrained", action="store_true", help="only networks with published weights")
+    verb.add_argument("--json", action="store_true", help="print JSON")
+
+    verb = _add(commands, "info", _info, "show a network's code, stages and costs")
+    verb.add_argument("network", **network)
+    _add_input(verb)
+    verb.add_argument("--json", action="store_true", help="print JSON")
+
+    verb = _add(commands, "compare", _compare, "show how two networks spend their budget on the stages")
+    verb.add_argument("a", **network)
+    verb.add_argument("b", **network)
+    _add_input(verb)
+    verb.add_argument("--plot", metavar="OUT.png", help="also draw it (png, svg or pdf)")
+
+    verb = _add(commands, "export", _export, "write a network as ONNX, checked against PyTorch")
+    verb.add_argument("network", **network)
+    verb.add_argument("path", metavar="OUT.onnx", help="the file to write")
+    _add_input(verb)
+    verb.add_argument("--features-only", action="store_true", help="export the backbone's feature maps")
+    weights = verb.add_mutually_exclusive_group()
+    weights.add_argument("--pretrained", action="store_true", help="with the published weights")
+    weights.add_argument("--weights", metavar="FILE", help="with a state dict of your own (safetensors or pth)")
+
+
+def _add(commands: Any, name: str, run: Any, summary: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_input(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--input-size", type=_positive, metavar="N", help="side of the image in pixels")
+    parser.add_argument("--in-chans", type=_positive, default=3, metavar="N", help="channels of the image (3)")
+    parser.add_argument("--num-classes", type=_positive, default=1000, metavar="N", help="classes (1000)")
+
+
+def _positive(text: str) -> int:
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected a positive integer, got {text!r}")
+
+
+def _print(renderable: Any) -> None:
+    """Print a line or a table; where nobody watches, wide enough for a table's row to be one line."""
+    if isinstance(renderable, str):
+        print(renderable)
+    else:
+        from rich.console import Console
+
+        Console(width=None if sys.stdout.isatty() else 160).print(renderable)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from autobss_zoo import get, list_models
+    from autobss_zoo.cards import rounded
+
+    options = {"family": arguments.family, "task": arguments.task, "pretrained": arguments.pretrained}
+    found = [get(name) for name in list_models(arguments.pattern, **options)]
+    if arguments.json:
+        print(json.dumps([_facts(entry) for entry in found], indent=2))
+    elif found:
+        table = _table("name", "MACs>", "parameters>", "paper's accuracy>", "code")
+        for e in found:
+            best = max(e.accuracy.items(), key=lambda item: item[1], default=("", ""))
+            accuracy = f"{best[1]} {best[0]}".strip()
+            table.add_row(e.name, rounded(e.measured.macs), rounded(e.measured.params), accuracy, str(e.code))
+        _print(table)
+    else:
+        print("autobss: no network matches", file=sys.stderr)
+    return 0 if found else 1
+
+
+def _facts(entry: Entry) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "timm_name": entry.timm_name,
+        "code": str(entry.code),
+        "task": entry.task,
+        "source": entry.source,
+        "found_by": entry.found_by,
+        "printed": dict(entry.printed),
+        "measured": vars(entry.measured),
+        "counts": entry.counts,
+        "input_size": entry.input_size,
+        "paper_accuracy": dict(entry.accuracy),
+        "recipe": entry.recipe[0],
+        "weights": sorted(entry.weights),
+        "notes": entry.notes,
+    }
+
+
+def _look_up(text: str, arguments: argparse.Namespace) -> tuple[Code, Entry | None, int, dict[str, Cost]]:
+    """The code of a name or text, its entry, the image's side and the costs of the stages."""
+    from autobss_zoo.families import family_of
+    from autobss_zoo.registry import find
+
+    code, entry = find(text)
+    size = arguments.input_size or (entry.input_size if entry else family_of(code).input_size)
+    return code, entry, size, family_of(code).stage_costs(code, size, arguments.in_chans, arguments.num_classes)
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    from autobss_zoo.cost import Cost
+
+    code, entry, size, stages = _look_up(arguments.network, arguments)
+    total = sum(stages.values(), Cost(0, 0))
+    if arguments.json:
+        facts = {
+            "code": str(code),
+            "family": code.family,
+            "elements": code.as_dict(),
+            "input_size": size,
+            "in_chans": arguments.in_chans,
+            "num_classes": arguments.num_classes,
+            **vars(total),
+            "stages": {stage: vars(cost) for stage, cost in stages.items()},
+            "entry": _facts(entry) if entry else None,
+        }
+        print(json.dumps(facts, indent=2))
+        return 0
+    _print(f"{entry.name + ': ' if entry else ''}{code}\n")
+    table = _table("stage", *_columns(code), "MACs>", "share>", "parameters>")
+    for stage, cost in stages.items():
+        share = f"{cost.macs / total.macs:.1%}"
+        table.add_row(stage, *_elements(code, stage), f"{cost.macs:,}", share, f"{cost.params:,}")
+    table.add_section()
+    table.add_row("total", *[""] * len(_columns(code)), f"{total.macs:,}", "", f"{total.params:,}")
+    _print(table)
+    _print(f"Of one {size}x{size} image with {arguments.in_chans} channels, {arguments.num_classes} classes.")
+    if entry:
+        of = f" ({entry.counts})" if entry.counts else ""
+        printed = entry.printed
+        _print(f"Printed in the paper ({entry.source}): {printed['macs']} MACs{of}, {printed['params']} parameters.")
+        _print(f"Measured: {entry.measured.macs:,} MACs{of}, {entry.measured.params:,} parameters.")
+        for what, percent in entry.accuracy.items():
+            _print(f"The paper's accuracy: {percent}% {what}.")
+        if entry.notes:
+            _print(entry.notes)
+        _print(f"Weights: {', '.join(entry.weights) or f'none published; the recipe {entry.recipe[0]} makes them'}.")
+    return 0
+
+
+def _columns(code: Code) -> list[str]:
+    names = {"C": "channels>", "L": "blocks>", "B": "bottleneck>", "T": "expansion>"}
+    return [heading for symbol, heading in names.items() if any(name[0] == symbol for name in code.as_dict())]
+
+
+def _elements(code: Code, stage: str) -> list[str]:
+    elements, number = code.as_dict(), stage.removeprefix("stage")
+    return [str(elements.get(heading_symbol + number, "")) for heading_symbol in dict.fromkeys(n[0] for n in elements)]
+
+
+def _table(*headings: str) -> Any:
+    """A table; a heading that ends in > is of numbers, aligned right."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in headings:
+        right = heading.endswith(">")
+        table.add_column(heading.rstrip(">"), justify="right" if right else "left", overflow="fold", no_wrap=right)
+    return table
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from autobss_zoo.plots import plot_allocation, stages_of_both
+
+    (a, _, size, costs_a), (b, _, size_b, costs_b) = (_look_up(n, arguments) for n in (arguments.a, arguments.b))
+    if size != size_b:
+        raise ValueError(f"{arguments.a} is counted at {size} pixels, {arguments.b} at {size_b}: give --input-size")
+    names = stages_of_both(costs_a, costs_b)
+    most = max(cost.macs for costs in (costs_a, costs_b) for cost in costs.values())
+    table = _table("stage", "", "channels>", "blocks>", "MACs>", "", "parameters>")
+    for stage in names:
+        for label, code, costs in (("A", a, costs_a), ("B", b, costs_b)):
+            cost, elements = costs[stage], code.as_dict()
+            number = stage.removeprefix("stage")
+            table.add_row(
+                stage if label == "A" else "",
+                label,
+                str(elements.get(f"C{number}", "")),
+                str(elements.get(f"L{number}", "")),
+                f"{cost.macs / 1e6:,.1f}M",
+                "█" * round(20 * cost.macs / most),
+                f"{cost.params / 1e6:,.3f}M",
+            )
+    table.add_section()
+    for label, costs in (("A", costs_a), ("B", costs_b)):
+        macs, params = (sum(getattr(cost, figure) for cost in costs.values()) for figure in ("macs", "params"))
+        table.add_row(
+            "total" if label == "A" else "", label, "", "", f"{macs / 1e6:,.1f}M", "", f"{params / 1e6:,.3f}M"
+        )
+    _print(f"A: {arguments.a if '{' in arguments.a else f'{arguments.a}: {a}'}")
+    _print(f"B: {arguments.b if '{' in arguments.b else f'{arguments.b}: {b}'}")
+    _print(table)
+    if arguments.plot:
+        plot_allocation([(arguments.a, a), (arguments.b, b)], arguments.plot, size)
+        _print(f"wrote {arguments.plot}")
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from autobss_zoo import create_model
+    from autobss_zoo.export import to_onnx
+    from autobss_zoo.families import family_of
+    from autobss_zoo.registry import find
+
+    options: dict[str, Any] = {"in_chans": arguments.in_chans}
+    if arguments.weights:
+        size = family_of(find(arguments.network)[0]).input_size
+        options["pretrained_cfg_overlay"] = {
+            "file": arguments.weights,
+            "num_classes": arguments.num_classes,
+            "input_size": (arguments.in_chans, size, size),
+        }
+    if arguments.features_only:
+        options["features_only"] = True
+    else:
+        options["num_classes"] = arguments.num_classes
+    model = create_model(arguments.network, pretrained=bool(arguments.pretrained or arguments.weights), **options)
+    report = to_onnx(model, arguments.path, input_size=arguments.input_size)
+    _print(
+        f"wrote {report.path}: opset {report.opset}, {report.macs:,} MACs, {report.params:,} parameters; ONNX Runtime"
+        f" differs from PyTorch by at most {report.max_abs_error:.2g} (relative {report.max_rel_error:.2g})"
+    )
+    return 0
