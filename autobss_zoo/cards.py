@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCardData
-from torch import nn
 
 from .codes import Code
 from .families import family_of
@@ -129,15 +128,15 @@ weights, which were never published.
 """.replace("\n\n\n", "\n\n")
 
 
-def hub_card(model: nn.Module) -> str:
+def hub_card(model: Any) -> str:
     """The model card of a network that its user saves or uploads, in Markdown.
 
     Args:
-        model: A classifier of this zoo, made by `create_model`, timm or torch.hub.
+        model: A classifier of this zoo (timm.models.ResNet or EfficientNet), made by `create_model`, timm or torch.hub.
     """
-    code: Any = model.code
-    size = model.pretrained_cfg["input_size"][-1]  # type: ignore[index, union-attr]
-    in_chans, num_classes = int(model.in_chans), int(model.num_classes)  # type: ignore[arg-type]
+    code: Code = model.code
+    size = model.pretrained_cfg["input_size"][-1]
+    in_chans, num_classes = model.in_chans, model.num_classes
     cost = family_of(code).cost(code, size, in_chans, num_classes)
     load = '''model = timm.create_model("hf-hub:<owner>/<name>", pretrained=True)  # or "local-dir:<folder>"
 model = autobss_zoo.from_pretrained("<owner>/<name>")  # or "<folder>"'''

@@ -107,7 +107,8 @@ def count_onnx(graph: onnx.ModelProto | str | Path) -> Cost:
             name = next(iter(producers[name].input), "")
         return name
 
-    macs, learned = 0, set()
+    macs = 0
+    learned: set[str] = set()
     for node in model.graph.node:
         if node.op_type == "BatchNormalization":
             learned.update(map(source, node.input[1:3]))

@@ -72,7 +72,7 @@ def to_onnx(
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist")
-    network = deepcopy(model).cpu().float().eval()
+    network: Any = deepcopy(model).cpu().float().eval()
     if hasattr(network, "set_grad_checkpointing"):
         network.set_grad_checkpointing(False)
     channels = getattr(network, "in_chans", 3)
@@ -86,7 +86,7 @@ def to_onnx(
             f"opset: torch cannot export opset {opset} and made {found} of it; pass {found} or leave it out"
         )
     cost = count_network(network, side, channels)
-    _describe(graph, model, side, cost)
+    _describe(graph, network, side, cost)
     for counted in (count_onnx(traced).macs, count_onnx(graph).macs):
         if counted != cost.macs:
             raise ExportError(f"the exported graph has {counted} MACs, the network {cost.macs}")
@@ -135,12 +135,12 @@ def _clean(graph: onnx.ModelProto) -> onnx.ModelProto:
     return graph
 
 
-def _describe(graph: onnx.ModelProto, model: nn.Module, side: int, cost: Cost) -> None:
+def _describe(graph: onnx.ModelProto, network: Any, side: int, cost: Cost) -> None:
     from onnx import helper
 
     facts = {
-        "code": str(getattr(model, "code", "")),
-        "architecture": model.pretrained_cfg.get("architecture", ""),
+        "code": str(getattr(network, "code", "")),
+        "architecture": network.pretrained_cfg.get("architecture", ""),
         "input_size": str(side),
         "macs": str(cost.macs),
         "params": str(cost.params),
@@ -169,9 +169,9 @@ def _check(graph: onnx.ModelProto, network: nn.Module, images: torch.Tensor) -> 
         elif isinstance(expected, dict):
             expected = list(expected.values())
         for ours, theirs in zip(expected, session.run(None, {"image": batch.numpy()}), strict=True):
-            error = float(np.abs(ours.numpy() - theirs).max())
-            absolute = max(absolute, error)
-            relative = max(relative, error / max(float(ours.abs().max()), 1e-12))
+            difference = float(np.abs(ours.numpy() - theirs).max())
+            absolute = max(absolute, difference)
+            relative = max(relative, difference / max(float(ours.abs().max()), 1e-12))
     if not relative <= TOLERANCE:
         raise ExportError(f"ONNX Runtime differs from PyTorch by {relative:.2g} of the largest output")
     return absolute, relative

@@ -14,12 +14,13 @@ from timm.models._hub import save_config_for_hf
 from torch import nn
 
 from .cards import hub_card
+from .codes import Code
 from .errors import WeightsError
 from .families import family_of
 from .weights import CONFIG_NAME, WEIGHTS_NAME, download, sha256
 
 
-def save_pretrained(model: nn.Module, directory: str | os.PathLike[str]) -> None:
+def save_pretrained(model: Any, directory: str | os.PathLike[str]) -> None:
     """Write `config.json`, `model.safetensors` and a model card (`README.md`) into a folder.
 
     timm loads the folder again with `create_model("local-dir:<directory>", pretrained=True)`. The configuration states
@@ -33,7 +34,7 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str]) -> None
     Raises:
         WeightsError: If `model` is no classifier of this zoo.
     """
-    code: Any = getattr(model, "code", None)
+    code: Code | None = getattr(model, "code", None)
     if code is None or not hasattr(model, "num_classes"):
         raise WeightsError(f"expected a classifier made by autobss_zoo, got {type(model).__name__}")
     target = Path(directory)
@@ -42,8 +43,8 @@ def save_pretrained(model: nn.Module, directory: str | os.PathLike[str]) -> None
         temporary = Path(folder)
         # Contiguous, since safetensors keeps no memory format (channels_last).
         save_file({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}, temporary / WEIGHTS_NAME)
-        size = model.pretrained_cfg["input_size"][-1]  # type: ignore[index, union-attr]
-        cost = family_of(code).cost(code, size, model.in_chans, model.num_classes)  # type: ignore[arg-type]
+        size = model.pretrained_cfg["input_size"][-1]
+        cost = family_of(code).cost(code, size, model.in_chans, model.num_classes)
         facts = {
             "code": str(code),
             "macs": cost.macs,
@@ -90,7 +91,7 @@ def from_pretrained(
     repo_or_directory: str | os.PathLike[str],
     *,
     revision: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
+    cache_dir: str | Path | None = None,
     **kwargs: Any,
 ) -> nn.Module:
     """Load a network with its weights from a folder or from the Hugging Face Hub.

@@ -31,7 +31,7 @@ def _build(name: str, code: Code, pretrained: bool, kwargs: dict[str, Any], entr
     resolved = resolve_pretrained_cfg(name, cfg, overlay).to_dict()
     if pretrained:
         check_source(entry, resolved, kwargs.get("cache_dir"))
-    model = build_model_with_cfg(
+    model: Any = build_model_with_cfg(
         lambda **arguments: family.build(code, **arguments),
         name,
         pretrained,
@@ -65,7 +65,7 @@ def register(entry: registry.Entry) -> None:
         "": {}
     }
     for name in (entry.name, entry.timm_name):
-        cfgs = {f"{name}.{tag}".rstrip("."): {**base, **source} for tag, source in tags.items()}
+        cfgs: dict[str, Any] = {f"{name}.{tag}".rstrip("."): {**base, **source} for tag, source in tags.items()}
         default_cfgs.update(generate_default_cfgs(cfgs))
         globals()[name] = register_model(_entrypoint(name, entry))
 

@@ -13,6 +13,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 import torch
@@ -32,7 +33,7 @@ CODES = (
     "resnet18_small{8,16,32,64,1,1,1,1}",
     "mnv2_small{12,16,24,32,48,64,1,1,2,1,1,1,3,3,3,3,3,3}",
 )
-SIZE, EPOCHS, BATCH, LEARNING_RATE = 28, 24, 64, 0.1
+SIZE, EPOCHS, BATCH, LEARNING_RATE = 28, 32, 64, 0.1
 LEAST_ACCURACY = 0.97
 OUTPUTS = Path(__file__).parents[1] / "outputs"
 
@@ -125,7 +126,8 @@ def evaluate(code: str, model: nn.Module, curve: list[float], images: Tensor, la
 def draw(results: list[Result], best: Result, images: Tensor, labels: Tensor, path: Path) -> None:
     """Training curves, and held-out digits with the better network's answers: first those that are wrong."""
     figure = Figure(figsize=(11, 5), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.3))
+    panels: Any = figure.subfigures(1, 2, width_ratios=(1, 1.3))
+    left, right = panels
     axes = left.subplots()
     for result in results:
         axes.plot(range(1, EPOCHS + 1), result.curve, label=f"{result.code.partition('{')[0]}: {result.accuracy:.1%}")

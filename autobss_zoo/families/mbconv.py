@@ -69,7 +69,8 @@ class CodedMBConvNet(EfficientNet):
             raise ValueError(f"output_stride: expected one of {valid}, got {output_stride!r}")
         super().__init__(block_args, round_chs_fn=int, output_stride=output_stride * shrink, **kwargs)
         # timm's builder has completed each dict of block_args in place to the arguments of its block.
-        for stage, stage_args in zip(self.blocks, block_args, strict=True):
+        stages: Any = self.blocks
+        for stage, stage_args in zip(stages, block_args, strict=True):
             for i, args in enumerate(stage_args):
                 hidden = round(args["in_chs"] * args.get("exp_ratio", 1))
                 if isinstance(stage[i], InvertedResidual) and stage[i].conv_pw.out_channels != hidden:

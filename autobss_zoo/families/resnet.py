@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from timm.layers import get_act_layer, get_norm_layer
@@ -63,13 +64,12 @@ class CodedResNet(ResNet):
             raise ValueError(
                 f"output_stride: expected {8 // shrink}, {16 // shrink} or {32 // shrink}, got {output_stride!r}"
             )
+        self.feature_info: list[dict[str, Any]]
         super().__init__(block, layers, channels=channels, output_stride=output_stride * shrink, **kwargs)
         if small or stem != 64:
             self._replace_stem(block[0], channels[0], stem, small, **kwargs)
         if small:
-            self.feature_info[0]["reduction"] = 1
-            for info in self.feature_info[1:]:
-                info["reduction"] //= 4
+            self.feature_info = [{**info, "reduction": max(info["reduction"] // 4, 1)} for info in self.feature_info]
 
     def _replace_stem(
         self, block, planes, stem, small, in_chans=3, act_layer=nn.ReLU, norm_layer=nn.BatchNorm2d, aa_layer=None,

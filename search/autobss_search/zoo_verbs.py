@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def add_commands(commands: Any) -> None:
     """Add the verbs to argparse's subparsers."""
-    network = {"metavar": "NAME_OR_CODE", "help": "a name that `autobss list` shows, or a quoted code"}
+    network: dict[str, Any] = {"metavar": "NAME_OR_CODE", "help": "a name that `autobss list` shows, or a quoted code"}
 
     verb = _add(commands, "list", _list, "list the networks of the registry")
     verb.add_argument("pattern", nargs="?", default="", metavar="PATTERN", help="wildcards, e.g. 'resnet*'")

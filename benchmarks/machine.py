@@ -1,0 +1,44 @@
+"""What every benchmark reports beside its figures, and where it keeps them."""
+
+import argparse
+import os
+import platform
+from datetime import date
+from pathlib import Path
+
+import timm
+import torch
+
+
+def machine() -> str:
+    """The machine, the versions and the day, in a line."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        name = names[0] if names else name
+    if torch.cuda.is_available():
+        name = f"{torch.cuda.get_device_name()}, {name}"
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}, timm {timm.__version__}"
+    return f"{name}, {os.cpu_count()} cores; {versions}; {date.today()}"
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Arguments that every benchmark has."""
+    out = argparse.ArgumentParser(description=description)
+    out.add_argument("--write", action="store_true", help="also write benchmarks/results/<name>.md")
+    out.add_argument("--check", action="store_true", help="fail if the target is missed")
+    return out
+
+
+def report(script: str, title: str, header: list[str], rows: list[list[str]], met: bool, options) -> int:
+    """Print the table, write it if asked to, and return the exit code."""
+    lines = [header, ["---"] * len(header), *rows]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    text = f"{title}\n\n{table}\n\n{machine()}\n"
+    print(text)
+    if options.write:
+        path = Path(script).parent / "results" / f"{Path(script).stem}.md"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return 0 if met or not options.check else 1
