@@ -3,11 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test test-all lint format types cards benchmarks clean
+.PHONY: setup demo test test-slow lint format types cards benchmarks clean
 
 setup: $(READY)
 
 $(READY): pyproject.toml
+	@echo 'Setting up .venv: torch with its CUDA libraries is about 5 GB, which takes some minutes.'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
@@ -19,8 +20,8 @@ demo: $(READY)  ## train two small networks on digits, export the better one to 
 test: $(READY)  ## the fast tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
-test-all: $(READY)  ## every test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m ''
+test-slow: $(READY)  ## the tests that take minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m slow
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -37,7 +38,7 @@ cards: $(READY)  ## write model_cards/ and docs/costs.md from the registry
 	$(BIN)/python -m autobss_zoo.cards
 
 benchmarks: $(READY)  ## every figure that README states
-	for script in closed_form import_time throughput; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for script in closed_form import_time throughput; do $(BIN)/python benchmarks/$$script.py --write || exit 1; done
 
 clean:
 	rm -rf .venv outputs

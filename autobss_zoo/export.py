@@ -1,5 +1,6 @@
 """ONNX export: the graph is written only after it is shown to be valid, to compute what the network computes, and to
-cost what the network costs. Needs the extra `autobss-zoo[onnx]`.
+cost what the network costs. Needs the extra `autobss-zoo[onnx]`, and with it torch >= 2.7: older exporters fail on batch
+norms.
 """
 
 from __future__ import annotations
@@ -108,17 +109,20 @@ def _trace(
     # The exporter prints its progress even when it is told not to, and warns of its own internals.
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        program: Any = torch.onnx.export(
-            network,
-            (images,),
-            dynamo=True,
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            input_names=["image"],
-            output_names=outputs,
-            opset_version=opset,
-            optimize=False,
-            verbose=False,
-        )
+        try:
+            program: Any = torch.onnx.export(
+                network,
+                (images,),
+                dynamo=True,
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                input_names=["image"],
+                output_names=outputs,
+                opset_version=opset,
+                optimize=False,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise ExportError(f"torch {torch.__version__} cannot export this network; 2.7 or later may") from error
         traced = program.model_proto
         program.optimize()
     return traced, _clean(program.model_proto)

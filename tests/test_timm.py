@@ -137,6 +137,14 @@ def test_compile_and_export(family):
     torch.testing.assert_close(exported.module()(images(2, 3, SIZE, SIZE)), expected)
 
 
+@every_family
+@pytest.mark.filterwarnings("ignore:.torch.jit")
+def test_torchscript(family):
+    model = build(family, num_classes=5).eval()
+    scripted = torch.jit.script(model)
+    torch.testing.assert_close(scripted(images(2, 3, SIZE, SIZE)), model(images(2, 3, SIZE, SIZE)))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["resnet18", "resnet50", "mnv2", "efficientnet_b0_small"])
 def test_compile_with_inductor(family):

@@ -42,8 +42,6 @@ class Family(ABC):
     classifier: ClassVar[str]
     #: timm's options of `features_only`.
     feature_cfg: ClassVar[dict[str, Any]] = {}
-    #: How many of a code's stages (in the order of `stage_costs`) each level of `features_only` needs.
-    feature_stages: ClassVar[tuple[int, ...]]
 
     def __post_init__(self) -> None:
         FAMILIES[self.name] = self

@@ -107,7 +107,6 @@ class MBConvFamily(Family):
     first_conv = "conv_stem"
     classifier = "classifier"
     feature_cfg = {"flatten_sequential": True}
-    feature_stages = (2, 3, 4, 6, 8)
 
     @property
     def fields(self) -> tuple[Field, ...]:

@@ -64,12 +64,13 @@ class CodedResNet(ResNet):
             raise ValueError(
                 f"output_stride: expected {8 // shrink}, {16 // shrink} or {32 // shrink}, got {output_stride!r}"
             )
-        self.feature_info: list[dict[str, Any]]
         super().__init__(block, layers, channels=channels, output_stride=output_stride * shrink, **kwargs)
         if small or stem != 64:
             self._replace_stem(block[0], channels[0], stem, small, **kwargs)
         if small:
-            self.feature_info = [{**info, "reduction": max(info["reduction"] // 4, 1)} for info in self.feature_info]
+            infos: Any = self.feature_info
+            for info in infos:
+                info["reduction"] = max(info["reduction"] // 4, 1)
 
     def _replace_stem(
         self, block, planes, stem, small, in_chans=3, act_layer=nn.ReLU, norm_layer=nn.BatchNorm2d, aa_layer=None,
@@ -109,7 +110,6 @@ class ResNetFamily(Family):
 
     first_conv = "conv1"
     classifier = "fc"
-    feature_stages = (1, 2, 3, 4, 5)
 
     def _network(self, code: Code, blocks: list, stem: int, **kwargs) -> nn.Module:
         return CodedResNet(blocks, code.layers, code.channels, stem=stem, small=self.small, **kwargs)
