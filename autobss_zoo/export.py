@@ -1,6 +1,6 @@
 """ONNX export: the graph is written only after it is shown to be valid, to compute what the network computes, and to
-cost what the network costs. Needs the extra `autobss-zoo[onnx]`, and with it torch >= 2.7: older exporters fail on batch
-norms.
+cost what the network costs. Needs the extra `autobss-zoo[onnx]`, and with it torch >= 2.7: older exporters fail on
+batch norms.
 """
 
 from __future__ import annotations

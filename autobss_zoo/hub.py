@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from huggingface_hub import CommitInfo, HfApi
 from safetensors.torch import save_file
 from timm.models._hub import save_config_for_hf
+from timm.utils import unwrap_model
 from torch import nn
 
 from .cards import hub_card
 from .codes import Code
 from .errors import WeightsError
 from .families import family_of
-from .weights import CONFIG_NAME, WEIGHTS_NAME, download, sha256
+from .models import FROM_CODE
+from .weights import CONFIG_NAME, WEIGHTS_NAME, download, sha256, stated_checksum
 
 
 def save_pretrained(model: Any, directory: str | os.PathLike[str]) -> None:
@@ -28,21 +32,27 @@ def save_pretrained(model: Any, directory: str | os.PathLike[str]) -> None:
     files leaves weights that do not match, which are refused when they are loaded.
 
     Args:
-        model: A classifier of this zoo.
+        model: A classifier of this zoo; of a compiled, averaged or parallel one, the network inside is saved.
         directory: The folder, made if it does not exist; files of the same names are replaced.
 
     Raises:
-        WeightsError: If `model` is no classifier of this zoo.
+        WeightsError: If `model` is no classifier of this zoo, or its layers are not those that it was built with.
+        ValueError: If it was built with an argument that JSON cannot hold, such as a class instead of its timm name.
     """
+    model = unwrap_model(model)
     code: Code | None = getattr(model, "code", None)
     if code is None or not hasattr(model, "num_classes"):
         raise WeightsError(f"expected a classifier made by autobss_zoo, got {type(model).__name__}")
+    if isinstance(classifier := model.get_classifier(), nn.Linear):
+        model.num_classes = classifier.out_features  # stale where a layer of the user's own was assigned
     target = Path(directory)
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target, prefix=".saving-") as folder:
         temporary = Path(folder)
-        # Contiguous, since safetensors keeps no memory format (channels_last).
-        save_file({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}, temporary / WEIGHTS_NAME)
+        # safetensors keeps neither shared memory (tied weights) nor memory formats (channels_last).
+        contiguous = torch.contiguous_format
+        tensors = {k: v.detach().cpu().clone(memory_format=contiguous) for k, v in model.state_dict().items()}
+        save_file(tensors, temporary / WEIGHTS_NAME)
         size = model.pretrained_cfg["input_size"][-1]
         cost = family_of(code).cost(code, size, model.in_chans, model.num_classes)
         facts = {
@@ -51,10 +61,24 @@ def save_pretrained(model: Any, directory: str | os.PathLike[str]) -> None:
             "params": cost.params,
             "sha256": sha256(temporary / WEIGHTS_NAME),
         }
-        save_config_for_hf(model, str(temporary / CONFIG_NAME), model_config=facts)
+        arguments = {"code": str(code)} if model.pretrained_cfg["architecture"] == FROM_CODE else {}
+        save_config_for_hf(model, str(temporary / CONFIG_NAME), model_config=facts, model_args=arguments)
+        _check_layers(tensors, folder)
         (temporary / "README.md").write_text(hub_card(model), encoding="utf-8")
         for name in (WEIGHTS_NAME, "README.md", CONFIG_NAME):
             os.replace(temporary / name, target / name)
+
+
+def _check_layers(tensors: Mapping[str, torch.Tensor], folder: str) -> None:
+    """Raise WeightsError unless the network that timm builds from the folder can hold the tensors."""
+    with torch.device("meta"):
+        built = {name: tensor.shape for name, tensor in timm.create_model(f"local-dir:{folder}").state_dict().items()}
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    if changed := sorted(dict(built.items() ^ shapes.items())):
+        raise WeightsError(
+            f"{', '.join(changed[:3])}{'...' if changed[3:] else ''}: not as the network was built, so that it could "
+            "not be loaded again; change a classifier by reset_classifier, other layers by arguments of create_model"
+        )
 
 
 def push_to_hub(
@@ -74,16 +98,21 @@ def push_to_hub(
         commit_message: What the commit says.
         token: A token that may write; the logged-in user's when None.
         private: Whether a new repository is private.
-        revision: The branch; the main one when None.
+        revision: The branch, made if it does not exist; the main one when None.
+
+    Returns:
+        The commit, with its address as `commit_url`.
 
     Raises:
-        WeightsError: If `model` is no classifier of this zoo.
+        WeightsError, ValueError: As save_pretrained.
         huggingface_hub.errors.HfHubHTTPError: If the Hub refuses.
     """
     api = HfApi(token=token, library_name="autobss-zoo")
     with tempfile.TemporaryDirectory() as folder:
         save_pretrained(model, folder)
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        if revision:
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
         return api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=commit_message, revision=revision)
 
 
@@ -98,7 +127,7 @@ def from_pretrained(
 
     Args:
         repo_or_directory: A folder, or a repository "owner/name" or "owner/name@revision".
-        revision: A branch, tag or commit of the repository.
+        revision: A branch, tag or commit; what it is given for is a repository, never a folder.
         cache_dir: Where the Hub's files are kept; the Hub's own default when None.
         **kwargs: As in timm.create_model: num_classes, in_chans, features_only...
 
@@ -106,11 +135,10 @@ def from_pretrained(
         WeightsError: If it is not there, or if the weights do not match their checksum.
     """
     name = os.fspath(repo_or_directory)
-    if os.path.isdir(name):
-        if not os.path.isfile(os.path.join(name, CONFIG_NAME)):
-            raise WeightsError(f"{name}: no {CONFIG_NAME}; expected a folder that save_pretrained has written")
-        return timm.create_model(f"local-dir:{name}", pretrained=True, **kwargs)
-    if revision:
-        name = f"{name}@{revision}"
-    download(name, CONFIG_NAME, cache_dir)  # whose error is clear where timm's is not
-    return timm.create_model(f"hf-hub:{name}", pretrained=True, cache_dir=cache_dir, **kwargs)
+    if revision is None and os.path.isdir(name):
+        source, config = "local-dir", Path(name) / CONFIG_NAME
+    else:
+        name = f"{name}@{revision}" if revision else name
+        source, config = "hf-hub", download(name, CONFIG_NAME, cache_dir)
+    stated_checksum(config)  # its errors are clear where timm's are not; the weights' turn comes in check_source
+    return timm.create_model(f"{source}:{name}", pretrained=True, cache_dir=cache_dir, **kwargs)

@@ -10,7 +10,15 @@ from typing import Any
 
 import torch
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, HFValidationError
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from timm.models._builder import _resolve_pretrained_source
 from torch import nn
 
 from . import registry
@@ -33,17 +41,39 @@ def verify(path: str | Path, expected: str) -> None:
     """Raise WeightsError unless the file's SHA-256 is `expected`."""
     actual = sha256(path)
     if actual != expected:
+        # The Hub's cache shows links: to delete the link alone would bring the same file back.
         raise WeightsError(
-            f"{path}: expected weights with sha256 {expected}, got {actual}; "
+            f"{Path(path).resolve()}: expected weights with sha256 {expected}, got {actual}; "
             "the file is damaged or not the published one: delete it and load again"
         )
+
+
+def stated_checksum(config: Path) -> str:
+    """The SHA-256 of the weights, as the config.json beside them states it.
+
+    Raises:
+        WeightsError: If there is no such file or no checksum in it.
+    """
+    try:
+        stated = json.loads(config.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise WeightsError(f"{config}: no such file; expected a folder that save_pretrained has written") from None
+    except ValueError:  # no JSON
+        stated = None
+    checksum = stated.get("sha256") if isinstance(stated, dict) else None
+    if not isinstance(checksum, str):
+        raise WeightsError(
+            f"{config}: states no sha256 of its weights; write them with autobss_zoo.save_pretrained or push_to_hub, "
+            "or give their file to timm.create_model as checkpoint_path, which checks nothing"
+        )
+    return checksum
 
 
 def check_source(entry: registry.Entry | None, cfg: Mapping[str, Any], cache_dir: str | Path | None = None) -> None:
     """Make sure that a timm pretrained_cfg leads to weights, and to the ones that were published.
 
-    A folder or Hub repository states the checksum of its weights in its config.json; a registry entry states that of
-    each file it publishes. Weights from elsewhere (a file or state dict of the user's own) have none to compare with.
+    A registry entry states the checksum of each file it publishes; any other folder or Hub repository states that of
+    its weights in its config.json. Weights of the user's own (a file, address or state dict) have none to compare with.
 
     Args:
         entry: The registry's entry of the network, if it has one.
@@ -53,37 +83,56 @@ def check_source(entry: registry.Entry | None, cfg: Mapping[str, Any], cache_dir
     Raises:
         WeightsError: If there are no weights, if they cannot be had, or if a checksum does not match.
     """
-    if cfg.get("source") == "local-dir":
-        folder = Path(cfg["file"])
-        _verify_config(folder / CONFIG_NAME, folder / WEIGHTS_NAME)
-    elif cfg.get("hf_hub_id"):
-        config, weights = (download(cfg["hf_hub_id"], name, cache_dir) for name in (CONFIG_NAME, WEIGHTS_NAME))
-        _verify_config(config, weights)
-    elif cfg.get("file"):
-        if not Path(cfg["file"]).is_file():
-            raise WeightsError(f"{cfg['file']}: no such file of weights")
-        published = [w["sha256"] for w in (entry.weights.values() if entry else ()) if w["file"] == cfg["file"]]
-        for checksum in published:
-            verify(cfg["file"], checksum)
-    elif not any(cfg.get(key) for key in ("state_dict", "url")):
+    kind, place = source = _resolve_pretrained_source(dict(cfg))  # what timm is going to load
+    published = [w for w in (entry.weights.values() if entry else ()) if _resolve_pretrained_source(dict(w)) == source]
+    config = None
+    if not kind:
         raise WeightsError(_unpublished(entry))
+    if kind == "local-dir":
+        path, config = Path(place) / WEIGHTS_NAME, Path(place) / CONFIG_NAME
+    elif kind == "hf-hub":
+        repository, name = (place, WEIGHTS_NAME) if isinstance(place, str) else place
+        if name != WEIGHTS_NAME:
+            raise WeightsError(f"{repository}: names {name} as its weights; expected {WEIGHTS_NAME}, as of push_to_hub")
+        path = download(repository, WEIGHTS_NAME, cache_dir)
+        config = None if published else download(repository, CONFIG_NAME, cache_dir)
+    elif kind == "file":
+        path = Path(place)
+    else:
+        return
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file of weights")
+    if published:
+        verify(path, published[0]["sha256"])
+    elif config:
+        verify(path, stated_checksum(config))
+
+
+_REASONS: dict[type[Exception], str] = {
+    GatedRepoError: "access to it is restricted; ask for it on the repository's page, then log in (`hf auth login`)",
+    RepositoryNotFoundError: "there is no such repository or folder; check the name, or log in if it is private "
+    "(`hf auth login`)",
+    RevisionNotFoundError: "the repository has no such branch, tag or commit; check what follows the @",
+    LocalEntryNotFoundError: "the Hub is out of reach and the cache does not hold it; check your connection and "
+    "HF_HUB_OFFLINE, then load again",
+    EntryNotFoundError: "the repository has no such file; expected one that push_to_hub has written",
+    HFValidationError: 'expected a folder that exists, "owner/name" or "owner/name@revision"',
+}
 
 
 def download(repository: str, name: str, cache_dir: str | Path | None) -> Path:
-    """A file of "owner/name" or "owner/name@revision", from the cache or the Hub."""
+    """A file of "owner/name" or "owner/name@revision", from the cache or the Hub.
+
+    Raises:
+        WeightsError: If it cannot be had, with huggingface_hub's own error as the cause.
+    """
     repo, _, revision = repository.partition("@")
     try:
         return Path(hf_hub_download(repo, name, revision=revision or None, cache_dir=cache_dir))
-    except (OSError, EntryNotFoundError, HFValidationError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # the Hub's, the HTTP library's or the disk's
+        reasons = [reason for kind, reason in _REASONS.items() if isinstance(error, kind)]
+        reason = reasons[0] if reasons else " ".join(str(error).split()) or type(error).__name__
         raise WeightsError(f"{repository}: cannot have {name} from the Hugging Face Hub: {reason}") from error
-
-
-def _verify_config(config: Path, weights: Path) -> None:
-    if not weights.is_file():
-        raise WeightsError(f"{weights}: no such file; expected a folder that save_pretrained has written")
-    if checksum := json.loads(config.read_text(encoding="utf-8")).get("sha256"):
-        verify(weights, checksum)
 
 
 def _unpublished(entry: registry.Entry | None) -> str:

@@ -46,29 +46,32 @@ def seconds(run: Callable[[nn.Module, Tensor], None], model: nn.Module, images: 
 
 def main() -> int:
     arguments = parser(__doc__)
-    arguments.add_argument("--rounds", type=int, default=30)
-    arguments.add_argument("--batch", type=int, default=8)
+    arguments.add_argument("--pairs", type=int, default=6, help="how often both networks are built anew")
+    arguments.add_argument("--rounds", type=int, default=12, help="how often each pair is timed")
+    arguments.add_argument("--batch", type=int, default=4)
     options = arguments.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     images = torch.randn(options.batch, 3, 224, 224, device=device)
     rows, met = [], True
     for ours, theirs in PAIRS:
-        models = [create_model(ours).to(device), timm.create_model(theirs).to(device)]
         for kind, run in (("forward", forward), ("training step", step)):
-            for model in models:
-                model.train(run is step)
-                seconds(run, model, images)
-            pairs = []
-            for i in range(options.rounds):  # which of the two is first alternates: clocks and caches drift
-                order = (0, 1) if i % 2 else (1, 0)
-                taken = {k: seconds(run, models[k], images) for k in order}
-                pairs.append((taken[0], taken[1]))
-            ratio = statistics.median(b / a for a, b in pairs)
+            taken: dict[int, list[float]] = {0: [], 1: []}
+            for pair in range(options.pairs):  # built anew, since where the weights lie in memory matters, too
+                build = [lambda name=ours: create_model(name), lambda name=theirs: timm.create_model(name)]
+                order = (0, 1) if pair % 2 else (1, 0)
+                models = {k: build[k]().to(device).train(run is step) for k in order}
+                for k in order:
+                    seconds(run, models[k], images)
+                for turn in range(options.rounds):
+                    for k in order if turn % 2 else order[::-1]:
+                        taken[k].append(seconds(run, models[k], images))
+            ratio = statistics.median(b / a for a, b in zip(*taken.values(), strict=True))
             met &= ratio >= TARGET
-            speed = options.batch / statistics.median(a for a, _ in pairs)
+            speed = options.batch / statistics.median(taken[0])
             rows.append([ours, kind, f"{speed:.1f}", f"{ratio:.3f}"])
     header = ["network", "", "images a second", "ratio to timm's"]
-    title = f"Batches of {options.batch}, 224x224, float32, {device}; medians of {options.rounds} alternated runs"
+    runs = options.pairs * options.rounds
+    title = f"Batches of {options.batch}, 224x224, float32, {device}; medians of {runs} alternated runs"
     return report(__file__, title, header, rows, met, options)
 
 

@@ -12,7 +12,8 @@ class Hub(ThreadingHTTPServer):
     """Repositories in memory, with one commit each time something is pushed.
 
     Attributes:
-        files: Contents by (repository, revision) and path; "main" and each commit's hash are revisions.
+        files: Contents by (repository, revision) and path; each branch and each commit's hash are revisions.
+        commits: The newest commit of each (repository, branch).
         downloads: Paths of the files whose content was sent, in order.
         url: What HF_ENDPOINT must be.
     """
@@ -22,18 +23,18 @@ class Hub(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.files: dict[tuple[str, str], dict[str, bytes]] = {}
-        self.commits: dict[str, str] = {}
+        self.commits: dict[tuple[str, str], str] = {}
         self.blobs: dict[str, bytes] = {}
         self.downloads: list[str] = []
         self.url = f"http://127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
-    def commit(self, repo: str, changes: dict[str, bytes]) -> str:
-        """Add files to a repository and return the commit's hash."""
-        files = {**self.files.get((repo, "main"), {}), **changes}
+    def commit(self, repo: str, changes: dict[str, bytes], branch: str = "main") -> str:
+        """Add files to a branch, which begins as the main one, and return the commit's hash."""
+        files = {**self.files.get((repo, branch), self.files.get((repo, "main"), {})), **changes}
         sha = hashlib.sha1(repr(sorted(files.items())).encode()).hexdigest()
-        self.files[repo, "main"] = self.files[repo, sha] = files
-        self.commits[repo] = sha
+        self.files[repo, branch] = self.files[repo, sha] = files
+        self.commits[repo, branch] = sha
         return sha
 
 
@@ -53,20 +54,20 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    def json(self, **fields) -> None:
-        self.answer(200, json.dumps(fields).encode(), Content_Type="application/json")
+    def json(self, status: int = 200, **fields) -> None:
+        self.answer(status, json.dumps(fields).encode(), Content_Type="application/json")
 
     def do_GET(self) -> None:
         owner, name, *rest = urlsplit(self.path).path.strip("/").split("/")
         repo = f"{owner}/{name}"
-        if repo not in self.server.commits:
+        if (repo, "main") not in self.server.commits:
             return self.answer(404, b"{}", X_Error_Code="RepoNotFound")
         if len(rest) < 3 or rest[0] != "resolve":
             return self.answer(404)
         revision, path = rest[1], "/".join(rest[2:])
         if (repo, revision) not in self.server.files:
             return self.answer(404, b"{}", X_Error_Code="RevisionNotFound")
-        commit = self.server.commits[repo] if revision == "main" else revision
+        commit = self.server.commits.get((repo, revision), revision)
         content = self.server.files[repo, revision].get(path)
         if content is None:
             return self.answer(404, b"{}", X_Error_Code="EntryNotFound", X_Repo_Commit=commit)
@@ -83,13 +84,21 @@ class _Handler(BaseHTTPRequestHandler):
     def body(self) -> bytes:
         return self.rfile.read(int(self.headers["Content-Length"]))
 
+    def create(self, repo: str, branch: str, **fields: str) -> None:
+        """Begin a repository or one of its branches; as on the Hub, 409 says that it exists."""
+        if (repo, branch) in self.server.commits:
+            return self.json(409, error="exists", **fields)
+        self.server.commit(repo, {}, branch)
+        return self.json(**fields)
+
     def do_POST(self) -> None:
         path, body = urlsplit(self.path).path, self.body()
         if path == "/api/repos/create":
             asked = json.loads(body)
             repo = f"{asked.get('organization')}/{asked['name']}"
-            self.server.commit(repo, {})
-            return self.json(url=f"{self.server.url}/{repo}")
+            return self.create(repo, "main", url=f"{self.server.url}/{repo}")
+        if "/branch/" in path:
+            return self.create(*path.removeprefix("/api/models/").split("/branch/"))
         if path == "/api/validate-yaml":
             return self.json(errors=[], warnings=[])
         if "/preupload/" in path:
@@ -110,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
                     changes[value["path"]] = base64.b64decode(value["content"])
                 elif operation["key"] == "lfsFile":
                     changes[value["path"]] = self.server.blobs[value["oid"]]
-            repo = path.removeprefix("/api/models/").partition("/commit/")[0]
-            sha = self.server.commit(repo, changes)
+            repo, branch = path.removeprefix("/api/models/").split("/commit/")
+            sha = self.server.commit(repo, changes, branch)
             return self.json(commitUrl=f"{self.server.url}/{repo}/commit/{sha}", commitOid=sha)
         return self.answer(404)

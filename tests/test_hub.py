@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from autobss_zoo import create_model, from_pretrained, save_pretrained
 from autobss_zoo.errors import AutoBSSError, WeightsError
@@ -20,6 +22,12 @@ from conftest import tiny
 from hub_server import Hub
 
 INPUTS = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+LOADERS = [
+    pytest.param(from_pretrained, id="autobss_zoo"),
+    pytest.param(lambda folder: timm.create_model(f"local-dir:{folder}", pretrained=True), id="timm"),
+]
 
 
 def network(family: str = "resnet18_small", **kwargs) -> nn.Module:
@@ -61,22 +69,56 @@ def test_a_changed_classifier_is_saved(tmp_path):
     model.reset_classifier(9)
     save_pretrained(model, tmp_path)
     assert torch.equal(from_pretrained(tmp_path).eval()(INPUTS), model.eval()(INPUTS))
+    model.fc = nn.Linear(model.num_features, 7)
+    save_pretrained(model, tmp_path)
+    assert torch.equal(from_pretrained(tmp_path).eval()(INPUTS), model(INPUTS))
+    assert json.loads((tmp_path / "config.json").read_text())["num_classes"] == 7
 
 
-def test_damaged_weights_are_refused(tmp_path):
+def test_tied_and_wrapped_networks_are_saved(tmp_path):
+    model = network()
+    model.layer1[0].conv2.weight = model.layer1[0].conv1.weight
+    for wrapped in (model, AveragedModel(model), torch.compile(model)):
+        save_pretrained(wrapped, tmp_path)
+        assert torch.equal(from_pretrained(tmp_path).eval()(INPUTS), model(INPUTS))
+
+
+def test_a_code_given_as_a_value_is_saved_as_text(tmp_path):
+    save_pretrained(timm.create_model("autobss_from_code", code=tiny("mnv2_small")), tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["model_args"]["code"] == str(tiny("mnv2_small"))
+
+
+def test_weights_that_could_not_be_loaded_again_are_not_saved(tmp_path):
+    model = network()
+    model.fc = nn.Sequential(nn.Dropout(), nn.Linear(model.num_features, 5))
+    with pytest.raises(WeightsError, match=r"fc\.1\.bias.*reset_classifier"):
+        save_pretrained(model, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("load", LOADERS)
+def test_damaged_or_foreign_folders_are_refused(load, tmp_path):
     save_pretrained(network(), tmp_path)
-    weights = tmp_path / "model.safetensors"
-    content = bytearray(weights.read_bytes())
-    content[-1] ^= 1
-    weights.write_bytes(content)
-    for load in (from_pretrained, lambda path: timm.create_model(f"local-dir:{path}", pretrained=True)):
-        with pytest.raises(WeightsError, match="expected weights with sha256"):
-            load(tmp_path)
+    weights, config = tmp_path / "model.safetensors", tmp_path / "config.json"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(WeightsError, match="expected weights with sha256"):
+        load(tmp_path)
     weights.unlink()
-    with pytest.raises(WeightsError, match="no such file"):
+    with pytest.raises(WeightsError, match=r"model\.safetensors: no such file"):
+        load(tmp_path)
+    weights.write_bytes(content)
+    stated = json.loads(config.read_text())
+    config.write_text(json.dumps({k: v for k, v in stated.items() if k != "sha256"}))
+    with pytest.raises(WeightsError, match=r"states no sha256.*save_pretrained"):
+        load(tmp_path)
+
+
+def test_folders_without_a_configuration_are_refused(tmp_path):
+    with pytest.raises(WeightsError, match=r"config\.json: no such file; expected a folder that save_pretrained has"):
         from_pretrained(tmp_path)
-    (tmp_path / "config.json").unlink()
-    with pytest.raises(WeightsError, match=r"no config\.json"):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(WeightsError, match=r"config\.json: states no sha256"):
         from_pretrained(tmp_path)
 
 
@@ -93,8 +135,19 @@ def test_saving_again_replaces_and_a_failed_save_leaves_what_was_there(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.parametrize("load", LOADERS)
+def test_a_save_that_stops_between_two_files_is_refused(load, tmp_path):
+    old, new = create_model(tiny("mnv2_small")), create_model(tiny("mnv2_small"))
+    save_pretrained(old, tmp_path / "old")
+    save_pretrained(new, tmp_path / "new")
+    (tmp_path / "new" / "model.safetensors").replace(tmp_path / "old" / "model.safetensors")  # first of the three
+    with pytest.raises(WeightsError, match="expected weights with sha256"):
+        load(tmp_path / "old")
+
+
 def test_only_classifiers_of_the_zoo_are_saved(tmp_path):
-    for model in (nn.Linear(2, 2), timm.create_model("resnet18"), network(features_only=True)):
+    features = (network(features_only=True), network(features_only=True, feature_cls="getter"))
+    for model in (nn.Linear(2, 2), timm.create_model("resnet18"), *features):
         with pytest.raises(AutoBSSError, match="expected a classifier made by autobss_zoo"):
             save_pretrained(model, tmp_path / "x")
     assert not (tmp_path / "x").exists()
@@ -115,32 +168,44 @@ def test_published_weights_have_a_tag_and_a_checksum(tmp_path):
     assert timm.is_model_pretrained("autobss_published.data")
     for name in ("autobss_published", "published_autobss.data"):
         assert torch.equal(timm.create_model(name, pretrained=True).eval()(INPUTS), model(INPUTS))
+    own = tmp_path / "own.safetensors"  # has no checksum to match
+    save_file({name: tensor + 1 for name, tensor in model.state_dict().items()}, own)
+    changed = timm.create_model("autobss_published", pretrained=True, pretrained_cfg_overlay={"file": str(own)})
+    assert torch.equal(changed.classifier.bias, model.classifier.bias + 1)
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
     with pytest.raises(WeightsError, match="expected weights with sha256"):
+        timm.create_model("autobss_published", pretrained=True)
+    weights.unlink()
+    with pytest.raises(WeightsError, match="no such file of weights"):
         timm.create_model("autobss_published", pretrained=True)
 
 
 CLIENT = """
-    import sys, timm, torch, autobss_zoo
+    import pathlib, sys, timm, torch, autobss_zoo
     from autobss_zoo.errors import WeightsError
+    from dataclasses import replace
     inputs = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+    def with_timm(name, **kwargs):
+        return timm.create_model(f"hf-hub:{name}", pretrained=True, **kwargs)
 
     def refused(load, *words):
         try:
             load()
         except WeightsError as error:
             assert all(word in str(error) for word in words) and "\\n" not in str(error), str(error)
-        else:
-            raise AssertionError("nothing was refused")
+            return error
+        raise AssertionError("nothing was refused")
 """
 
 
-def run(script: str, hub: Hub, home: Path, **environment: str) -> str:
+def run(script: str, hub: Hub, home: Path, **environment: str) -> None:
     """Run a client: huggingface_hub reads its environment when it is imported."""
     variables = {
         **os.environ,
         "HF_ENDPOINT": hub.url,
         "HF_HOME": str(home),
+        "HF_HUB_CACHE": str(home / "hub"),
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_OFFLINE": "0",
         "HF_TOKEN": "hf_test",
@@ -150,7 +215,6 @@ def run(script: str, hub: Hub, home: Path, **environment: str) -> str:
     source = textwrap.dedent(CLIENT) + textwrap.dedent(script)
     done = subprocess.run([sys.executable, "-c", source], env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.fixture
@@ -161,7 +225,7 @@ def hub():
 
 
 def test_push_download_cache_revision_and_offline(hub, tmp_path):
-    code = str(tiny("mnv2_small"))
+    code, own_cache = str(tiny("mnv2_small")), str(tmp_path / "own")
     run(
         f"""
         model = autobss_zoo.create_model({code!r}, num_classes=5).eval()
@@ -172,10 +236,14 @@ def test_push_download_cache_revision_and_offline(hub, tmp_path):
 
         other = autobss_zoo.create_model({code!r}, num_classes=5).eval()
         autobss_zoo.push_to_hub(other, "owner/small")
-        assert torch.equal(timm.create_model("hf-hub:owner/small", pretrained=True).eval()(inputs), other(inputs))
-        for name, kwargs in (("owner/small", dict(revision=commit.oid)), (f"owner/small@{{commit.oid}}", {{}})):
-            assert torch.equal(autobss_zoo.from_pretrained(name, **kwargs).eval()(inputs), expected)
-        assert autobss_zoo.from_pretrained("owner/small", num_classes=3, in_chans=1)(inputs[:, :1]).shape == (2, 3)
+        assert torch.equal(with_timm("owner/small").eval()(inputs), other(inputs))
+        for load in (autobss_zoo.from_pretrained, with_timm):
+            assert torch.equal(load(f"owner/small@{{commit.oid}}").eval()(inputs), expected)
+            adapted = load("owner/small", num_classes=3, in_chans=1)
+            assert adapted(inputs[:, :1]).shape == (2, 3)
+            assert torch.equal(adapted.conv_head.weight, other.conv_head.weight)
+        again = autobss_zoo.from_pretrained("owner/small", revision=commit.oid).eval()
+        assert torch.equal(again(inputs), expected)
         """,
         hub,
         tmp_path,
@@ -183,32 +251,86 @@ def test_push_download_cache_revision_and_offline(hub, tmp_path):
     assert set(hub.files["owner/small", "main"]) == {"config.json", "model.safetensors", "README.md"}
     assert hub.downloads.count("model.safetensors") == 2  # two commits; every other load is from the cache
     run(
-        """
-        autobss_zoo.from_pretrained("owner/small")
-        timm.create_model("hf-hub:owner/small", pretrained=True)
-        refused(lambda: autobss_zoo.from_pretrained("owner/other"), "owner/other", "check your connection")
+        f"""
+        model = autobss_zoo.create_model({code!r}, num_classes=5).eval()
+        for _ in range(2):
+            autobss_zoo.push_to_hub(model, "owner/small", revision="trial")
+        for load in (autobss_zoo.from_pretrained, with_timm):
+            again = load("owner/small@trial", cache_dir={own_cache!r}).eval()
+            assert torch.equal(again(inputs), model(inputs))
+        assert not torch.equal(autobss_zoo.from_pretrained("owner/small").eval()(inputs), model(inputs))
+        """,
+        hub,
+        tmp_path,
+    )
+    assert hub.downloads.count("model.safetensors") == 3
+    assert {"main", "trial"} < {revision for _, revision in hub.files}
+    run(
+        f"""
+        for load in (autobss_zoo.from_pretrained, with_timm):
+            load("owner/small")
+            load("owner/small@trial", cache_dir={own_cache!r})
+        error = refused(lambda: autobss_zoo.from_pretrained("owner/other"), "owner/other", "check your connection")
+        assert type(error.__cause__).__name__ == "LocalEntryNotFoundError"
+        refused(lambda: autobss_zoo.from_pretrained("owner/small@trial"), "owner/small@trial", "check your connection")
         """,
         hub,
         tmp_path,
         HF_HUB_OFFLINE="1",
     )
-    assert hub.downloads.count("model.safetensors") == 2
+    assert hub.downloads.count("model.safetensors") == 3
 
 
 def test_wrong_checksum_and_missing_things(hub, tmp_path):
     save_pretrained(network(), tmp_path / "saved")
     good = {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()}
+    config = json.loads(good["config.json"])
     damaged = good["model.safetensors"][:-1] + b"!"
+    published = create_model("mnv2_autobss_130m", num_classes=5)
+    save_pretrained(published, tmp_path / "published")
+    files = {path.name: path.read_bytes() for path in (tmp_path / "published").iterdir()}
+    # Names another file to timm than the one that the checksum is of.
+    astray = {**config, "pretrained_cfg": {**config["pretrained_cfg"], "hf_hub_filename": "other.safetensors"}}
+    hub.commit("owner/good", good)
     hub.commit("owner/damaged", {**good, "model.safetensors": damaged})
     hub.commit("owner/empty", {"config.json": good["config.json"]})
+    hub.commit("owner/plain", {**good, "config.json": json.dumps({**config, "sha256": None, "code": None}).encode()})
+    hub.commit("owner/foreign", {**good, "config.json": b'{"architecture": "resnet18"}'})
+    hub.commit("owner/astray", {**good, "config.json": json.dumps(astray).encode(), "other.safetensors": damaged})
+    hub.commit("owner/published", files)
+    checksum = sha256(tmp_path / "published" / "model.safetensors")
     run(
-        """
-        for load in (autobss_zoo.from_pretrained, lambda n: timm.create_model(f"hf-hub:{n}", pretrained=True)):
-            refused(lambda: load("owner/damaged"), "expected weights with sha256", "delete it and load again")
-            refused(lambda: load("owner/empty"), "owner/empty", "model.safetensors")
-        refused(lambda: autobss_zoo.from_pretrained("owner/missing"), "owner/missing", "404")
-        refused(lambda: autobss_zoo.from_pretrained("owner/damaged@nothing"), "owner/damaged@nothing", "404")
-        refused(lambda: autobss_zoo.from_pretrained("not a name"), "not a name")
+        f"""
+        for load in (autobss_zoo.from_pretrained, with_timm):
+            refused(lambda: load("owner/damaged"), "owner--damaged", "expected weights with sha256")
+            refused(lambda: load("owner/astray"), "owner/astray", "names other.safetensors", "push_to_hub")
+            refused(lambda: load("owner/empty"), "owner/empty", "model.safetensors", "push_to_hub")
+            refused(lambda: load("owner/plain"), "owner--plain", "states no sha256", "push_to_hub")
+        refused(lambda: autobss_zoo.from_pretrained("owner/foreign"), "owner--foreign", "states no sha256")
+        for name, *words in (
+            ("owner/missing", "owner/missing", "no such repository", "hf auth login"),
+            ("owner/damaged@nothing", "owner/damaged@nothing", "no such branch, tag or commit"),
+            ("not a name", "not a name", "expected a folder that exists"),
+        ):
+            error = refused(lambda: autobss_zoo.from_pretrained(name), *words)
+            assert error.__cause__ is not None
+
+        # What the message says to delete is what has to be deleted.
+        autobss_zoo.from_pretrained("owner/good")
+        snapshots = pathlib.Path({str(tmp_path / "home" / "hub" / "models--owner--good" / "snapshots")!r})
+        cached = next(snapshots.glob("*/model.safetensors"))
+        cached.write_bytes(cached.read_bytes()[:-1] + b"!")
+        error = refused(lambda: autobss_zoo.from_pretrained("owner/good"), "delete it and load again")
+        pathlib.Path(str(error).partition(": expected")[0]).unlink()
+        autobss_zoo.from_pretrained("owner/good")
+
+        # A published network's checksum is the registry's, whatever the repository states.
+        from autobss_zoo.models import register
+        for name, checksum in (("fine", {checksum!r}), ("replaced", "0" * 64)):
+            source = dict(hf_hub_id="owner/published", num_classes=5, sha256=checksum)
+            register(replace(autobss_zoo.get("mnv2_autobss_130m"), name=f"{{name}}_autobss", weights=dict(data=source)))
+        assert timm.create_model("autobss_fine", pretrained=True).num_classes == 5
+        refused(lambda: timm.create_model("autobss_replaced", pretrained=True), "expected weights with sha256 0000")
         """,
         hub,
         tmp_path / "home",
