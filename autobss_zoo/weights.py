@@ -48,32 +48,25 @@ def verify(path: str | Path, expected: str) -> None:
         )
 
 
-def stated_checksum(config: Path) -> str:
-    """The SHA-256 of the weights, as the config.json beside them states it.
+def stated_checksum(config: Path) -> str | None:
+    """The SHA-256 of the weights that the config.json beside them states; timm's own savers state none.
 
     Raises:
-        WeightsError: If there is no such file or no checksum in it.
+        WeightsError: If there is no such file, or it is no configuration.
     """
     try:
-        stated = json.loads(config.read_text(encoding="utf-8"))
+        return json.loads(config.read_text(encoding="utf-8")).get("sha256")
     except FileNotFoundError:
         raise WeightsError(f"{config}: no such file; expected a folder that save_pretrained has written") from None
-    except ValueError:  # no JSON
-        stated = None
-    checksum = stated.get("sha256") if isinstance(stated, dict) else None
-    if not isinstance(checksum, str):
-        raise WeightsError(
-            f"{config}: states no sha256 of its weights; write them with autobss_zoo.save_pretrained or push_to_hub, "
-            "or give their file to timm.create_model as checkpoint_path, which checks nothing"
-        )
-    return checksum
+    except (ValueError, AttributeError):
+        raise WeightsError(f"{config}: no configuration; expected one that save_pretrained has written") from None
 
 
 def check_source(entry: registry.Entry | None, cfg: Mapping[str, Any], cache_dir: str | Path | None = None) -> None:
     """Make sure that a timm pretrained_cfg leads to weights, and to the ones that were published.
 
-    A registry entry states the checksum of each file it publishes; any other folder or Hub repository states that of
-    its weights in its config.json. Weights of the user's own (a file, address or state dict) have none to compare with.
+    A registry entry states the checksum of each file it publishes; a folder or Hub repository that save_pretrained
+    or push_to_hub wrote states that of its weights in its config.json. Others have none to compare with.
 
     Args:
         entry: The registry's entry of the network, if it has one.
@@ -104,8 +97,8 @@ def check_source(entry: registry.Entry | None, cfg: Mapping[str, Any], cache_dir
         raise WeightsError(f"{path}: no such file of weights")
     if published:
         verify(path, published[0]["sha256"])
-    elif config:
-        verify(path, stated_checksum(config))
+    elif config and (checksum := stated_checksum(config)):
+        verify(path, checksum)
 
 
 _REASONS: dict[type[Exception], str] = {

@@ -97,7 +97,7 @@ def test_weights_that_could_not_be_loaded_again_are_not_saved(tmp_path):
 
 
 @pytest.mark.parametrize("load", LOADERS)
-def test_damaged_or_foreign_folders_are_refused(load, tmp_path):
+def test_damaged_folders_are_refused(load, tmp_path):
     save_pretrained(network(), tmp_path)
     weights, config = tmp_path / "model.safetensors", tmp_path / "config.json"
     content = weights.read_bytes()
@@ -109,16 +109,15 @@ def test_damaged_or_foreign_folders_are_refused(load, tmp_path):
         load(tmp_path)
     weights.write_bytes(content)
     stated = json.loads(config.read_text())
-    config.write_text(json.dumps({k: v for k, v in stated.items() if k != "sha256"}))
-    with pytest.raises(WeightsError, match=r"states no sha256.*save_pretrained"):
-        load(tmp_path)
+    config.write_text(json.dumps({k: v for k, v in stated.items() if k != "sha256"}))  # as timm itself saves
+    assert load(tmp_path).code == network().code
 
 
 def test_folders_without_a_configuration_are_refused(tmp_path):
     with pytest.raises(WeightsError, match=r"config\.json: no such file; expected a folder that save_pretrained has"):
         from_pretrained(tmp_path)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(WeightsError, match=r"config\.json: states no sha256"):
+    with pytest.raises(WeightsError, match=r"config\.json: no configuration"):
         from_pretrained(tmp_path)
 
 
@@ -295,7 +294,6 @@ def test_wrong_checksum_and_missing_things(hub, tmp_path):
     hub.commit("owner/damaged", {**good, "model.safetensors": damaged})
     hub.commit("owner/empty", {"config.json": good["config.json"]})
     hub.commit("owner/plain", {**good, "config.json": json.dumps({**config, "sha256": None, "code": None}).encode()})
-    hub.commit("owner/foreign", {**good, "config.json": b'{"architecture": "resnet18"}'})
     hub.commit("owner/astray", {**good, "config.json": json.dumps(astray).encode(), "other.safetensors": damaged})
     hub.commit("owner/published", files)
     checksum = sha256(tmp_path / "published" / "model.safetensors")
@@ -305,8 +303,7 @@ def test_wrong_checksum_and_missing_things(hub, tmp_path):
             refused(lambda: load("owner/damaged"), "owner--damaged", "expected weights with sha256")
             refused(lambda: load("owner/astray"), "owner/astray", "names other.safetensors", "push_to_hub")
             refused(lambda: load("owner/empty"), "owner/empty", "model.safetensors", "push_to_hub")
-            refused(lambda: load("owner/plain"), "owner--plain", "states no sha256", "push_to_hub")
-        refused(lambda: autobss_zoo.from_pretrained("owner/foreign"), "owner--foreign", "states no sha256")
+            load("owner/plain")
         for name, *words in (
             ("owner/missing", "owner/missing", "no such repository", "hf auth login"),
             ("owner/damaged@nothing", "owner/damaged@nothing", "no such branch, tag or commit"),
