@@ -23,6 +23,6 @@ _LAZY = {"from_pretrained": ".hub", "push_to_hub": ".hub", "save_pretrained": ".
 def __getattr__(name: str):
     if name in _LAZY:
         return getattr(import_module(_LAZY[name], __name__), name)
-    if name in ("cards", "cost", "export", "hub", "weights"):
+    if name in ("cards", "export", "hub"):
         return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

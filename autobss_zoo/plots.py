@@ -39,12 +39,15 @@ def plot_allocation(
 
     Raises:
         ValueError: If the suffix is another, or the networks do not have the same stages.
+        FileNotFoundError: If the folder of `path` does not exist.
     """
     from matplotlib.figure import Figure
 
     path = Path(path)
     if path.suffix not in (".png", ".svg", ".pdf"):
         raise ValueError(f"{path}: expected a file that ends in .png, .svg or .pdf")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist")
     costs = [family_of(code).stage_costs(code, input_size) for _, code in networks]
     stages = stages_of_both(*costs)
     numbers = [stage.removeprefix("stage") for stage in stages]

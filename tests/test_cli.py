@@ -1,6 +1,8 @@
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import onnxruntime
 import pytest
@@ -69,6 +71,25 @@ def test_compare(capsys, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out.png"]
 
 
+def test_compare_shows_every_element_in_80_columns(capsys):
+    for a, b in (("resnet50_original", "resnet50_autobss"), ("mnv2_original", "mnv2_autobss")):
+        _, out, _ = run(capsys, "compare", a, b)
+        rows = [line.split() for line in out.splitlines() if line.split()[1:2] in (["A"], ["B"]) or "B " in line[:12]]
+        assert max(len(line.rstrip()) for line in out.splitlines() if not line.startswith(("A:", "B:"))) <= 80
+        elements = list(get(a).code.as_dict().items())
+        number = elements[0][0][1:]
+        row = next(row for row in rows if row[0] == f"stage{number}")
+        assert row[2:5] == [str(value) for name, value in elements if name[1:] == number]
+
+
+def test_list_fits_80_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    _, out, _ = run(capsys, "list")
+    for name in list_models():
+        assert sum(name in line.split() for line in out.splitlines()) == 1
+
+
 def test_export(capsys, tmp_path):
     path = tmp_path / "out.onnx"
     code, out, _ = run(capsys, "export", CODE, str(path), "--num-classes", "4", "--in-chans", "1", "--input-size", "36")
@@ -100,19 +121,22 @@ def test_export_with_weights_of_ones_own(tmp_path):
         (["compare", "resnet18_original", "mnv2_original"], 2, "cannot compare networks with the stages"),
         (["compare", "resnet50_original", "maskrcnn_r50_autobss"], 2, "give --input-size"),
         (["compare", "resnet18_original", "resnet18_random", "--plot", "a.txt"], 2, "ends in .png, .svg or .pdf"),
+        (["compare", "resnet18_original", "resnet18_random", "--plot", "no/a.png"], 1, "the folder no does not exist"),
         (["export", "resnet50_autobss", "a.onnx", "--pretrained"], 1, "no weights are published for resnet50_autobss"),
         (["export", CODE, "missing/a.onnx"], 1, "the folder missing does not exist"),
         (["export", CODE, "a.onnx", "--weights", "missing.pth"], 1, "missing.pth"),
-        (["info", CODE, "--input-size", "0"], 2, "expected a positive integer, got '0'"),
+        (["export", CODE, "a.onnx", "--weights", __file__], 1, "test_cli.py: cannot load it into"),
+        (["info", CODE, "--input-size", "0"], 2, "expected a positive integer up to 65536, got '0'"),
+        (["info", CODE, "--input-size", "99999999"], 2, "expected a positive integer up to 65536"),
         (["nothing"], 2, "invalid choice"),
         ([], 2, "required: COMMAND"),
     ],
 )
 def test_errors_are_one_line(capsys, monkeypatch, tmp_path, arguments, code, message):
     monkeypatch.chdir(tmp_path)
-    found, _, err = run(capsys, *arguments)
+    found, out, err = run(capsys, *arguments)
     errors = [line for line in err.splitlines() if "error:" in line]
-    assert (found, len(errors)) == (code, 1)
+    assert (found, out, len(errors)) == (code, "", 1)
     assert message in errors[0]
     assert "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
@@ -124,6 +148,9 @@ def test_interrupts_and_missing_extras(capsys, monkeypatch):
         (KeyboardInterrupt(), 130, "interrupted"),
         (ModuleNotFoundError("no", name="onnxruntime.capi"), 1, "pip install 'autobss-zoo[onnx]'"),
         (ModuleNotFoundError("no", name="matplotlib"), 1, "pip install 'autobss-zoo[plot]'"),
+        (ModuleNotFoundError("No module named 'foo'", name="foo"), 1, "No module named 'foo'"),
+        (ImportError("broken", name="matplotlib"), 1, "pip install 'autobss-zoo[plot]'"),
+        (RuntimeError("two\nlines"), 1, "two lines"),
         (RuntimeError(), 1, "RuntimeError()"),
     ):
 
@@ -154,6 +181,19 @@ def test_as_a_process():
     assert done.stdout.startswith("autobss 0.")
     done = subprocess.run([*command, "info", "nothing"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_output_that_cannot_be_written():
+    """A full disk is one line; a reader that has gone is nothing."""
+    command = [sys.executable, "-m", "autobss_search.cli", "info", CODE]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=environment)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as gone:
+        gone.stdout.close()
+        assert (gone.stderr.read(), gone.wait()) == ("", 0)
 
 
 def test_help_is_quick():

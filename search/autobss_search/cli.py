@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import textwrap
 from importlib.metadata import version
 
 from . import zoo_verbs
 
 VERBS = (zoo_verbs,)
+
+_EXTRAS = {"matplotlib": "plot", **dict.fromkeys(("fvcore", "onnx", "onnxruntime", "onnxscript"), "onnx")}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,25 +38,36 @@ def main(argv: list[str] | None = None) -> int:
     except SystemExit as stop:  # argparse has printed its help, the version or one line of error
         return int(stop.code or 0)
     try:
-        return arguments.run(arguments)
+        code = arguments.run(arguments)
+        sys.stdout.flush()  # here and not at exit, where an error is nobody's
+        return code
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
-    except ModuleNotFoundError as error:
-        extra = {"matplotlib": "plot"}.get(str(error.name).partition(".")[0], "onnx")
-        return _fail(f"this needs {error.name}: pip install 'autobss-zoo[{extra}]'", 1)
+    except ImportError as error:
+        extra = _EXTRAS.get(str(error.name).partition(".")[0])
+        return _fail(f"this needs {error.name}: pip install 'autobss-zoo[{extra}]'" if extra else error, 1)
     except (ValueError, LookupError) as error:
         return _fail(error, 2)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        sys.stderr.close()
+        _discard_output()
         return 0
-    except (RuntimeError, OSError) as error:
+    except OSError as error:
+        _discard_output()  # such as of a full disk: what is left in the buffer would fail again at exit
+        return _fail(error, 1)
+    except RuntimeError as error:
         return _fail(error, 1)
 
 
 def _fail(error: object, code: int) -> int:
-    lines = str(error).strip().splitlines() or [repr(error)]
-    print(f"autobss: error: {lines[0]}", file=sys.stderr)
+    print(f"autobss: error: {textwrap.shorten(str(error), 500) or repr(error)}", file=sys.stderr)
     return code
+
+
+def _discard_output() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

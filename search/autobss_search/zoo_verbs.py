@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from autobss_zoo import Code, Entry
     from autobss_zoo.cost import Cost
+
+
+_MOST = 65536  # far beyond it, MACs do not fit 64 bits
 
 
 def add_commands(commands: Any) -> None:
@@ -57,19 +61,28 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> int:
-    if text.isdecimal() and int(text) > 0:
+    if text.isdecimal() and 0 < int(text[:6]) <= _MOST:
         return int(text)
-    raise argparse.ArgumentTypeError(f"expected a positive integer, got {text!r}")
+    raise argparse.ArgumentTypeError(f"expected a positive integer up to {_MOST}, got {text!r}")
+
+
+def _console() -> Any:
+    """The terminal; where nobody watches, one wide enough for a table's row to be one line.
+
+    It writes into a string: on a pipe whose reader has gone, rich would end the process by itself.
+    """
+    from rich.console import Console
+
+    watched = sys.stdout.isatty()
+    return Console(file=io.StringIO(), force_terminal=watched, width=None if watched else 160)
 
 
 def _print(renderable: Any) -> None:
-    """Print a line or a table; where nobody watches, wide enough for a table's row to be one line."""
-    if isinstance(renderable, str):
-        print(renderable)
-    else:
-        from rich.console import Console
-
-        Console(width=None if sys.stdout.isatty() else 160).print(renderable)
+    if not isinstance(renderable, str):
+        console = _console()
+        console.print(renderable)
+        renderable = console.file.getvalue().rstrip("\n")
+    print(renderable)
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -81,11 +94,15 @@ def _list(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([_facts(entry) for entry in found], indent=2))
     elif found:
-        table = _table("name", "MACs>", "parameters>", "paper's accuracy>", "code")
+        headings = ["name", "MACs>", "params>", "paper's accuracy>", "code"]
+        if _console().width < 150:
+            headings.pop()  # `info` shows it; here it would break over many lines
+        table = _table(*headings)
         for e in found:
             best = max(e.accuracy.items(), key=lambda item: item[1], default=("", ""))
             accuracy = f"{best[1]} {best[0]}".strip()
-            table.add_row(e.name, rounded(e.measured.macs), rounded(e.measured.params), accuracy, str(e.code))
+            row = [e.name, rounded(e.measured.macs), rounded(e.measured.params), accuracy, str(e.code)]
+            table.add_row(*row[: len(headings)])
         _print(table)
     else:
         print("autobss: no network matches", file=sys.stderr)
@@ -148,7 +165,8 @@ def _info(arguments: argparse.Namespace) -> int:
     table.add_section()
     table.add_row("total", *[""] * len(_columns(code)), f"{total.macs:,}", "", f"{total.params:,}")
     _print(table)
-    _print(f"Of one {size}x{size} image with {arguments.in_chans} channels, {arguments.num_classes} classes.")
+    part = "The backbone, with a classifier, of" if entry and entry.counts else "Of"
+    _print(f"{part} one {size}x{size} image with {arguments.in_chans} channels, {arguments.num_classes} classes.")
     if entry:
         of = f" ({entry.counts})" if entry.counts else ""
         printed = entry.printed
@@ -169,7 +187,7 @@ def _columns(code: Code) -> list[str]:
 
 def _elements(code: Code, stage: str) -> list[str]:
     elements, number = code.as_dict(), stage.removeprefix("stage")
-    return [str(elements.get(heading_symbol + number, "")) for heading_symbol in dict.fromkeys(n[0] for n in elements)]
+    return [str(elements.get(symbol + number, "")) for symbol in dict.fromkeys(name[0] for name in elements)]
 
 
 def _table(*headings: str) -> Any:
@@ -177,7 +195,7 @@ def _table(*headings: str) -> Any:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in headings:
         right = heading.endswith(">")
         table.add_column(heading.rstrip(">"), justify="right" if right else "left", overflow="fold", no_wrap=right)
@@ -191,38 +209,40 @@ def _compare(arguments: argparse.Namespace) -> int:
     if size != size_b:
         raise ValueError(f"{arguments.a} is counted at {size} pixels, {arguments.b} at {size_b}: give --input-size")
     names = stages_of_both(costs_a, costs_b)
+    if arguments.plot:  # first, so that an error prints nothing else
+        plot_allocation([(arguments.a, a), (arguments.b, b)], arguments.plot, size)
     most = max(cost.macs for costs in (costs_a, costs_b) for cost in costs.values())
-    table = _table("stage", "", "channels>", "blocks>", "MACs>", "", "parameters>")
+    columns = max(_columns(a), _columns(b), key=len)
+    longest = 20 if len(columns) == 2 else 10  # bars, so that a row fits 80 columns
+    table = _table("stage", "", *columns, "MACs>", "", "params>")
     for stage in names:
         for label, code, costs in (("A", a, costs_a), ("B", b, costs_b)):
-            cost, elements = costs[stage], code.as_dict()
-            number = stage.removeprefix("stage")
+            cost, elements = costs[stage], _elements(code, stage)
             table.add_row(
                 stage if label == "A" else "",
                 label,
-                str(elements.get(f"C{number}", "")),
-                str(elements.get(f"L{number}", "")),
+                *elements,
+                *[""] * (len(columns) - len(elements)),
                 f"{cost.macs / 1e6:,.1f}M",
-                "█" * round(20 * cost.macs / most),
+                "█" * round(longest * cost.macs / most),
                 f"{cost.params / 1e6:,.3f}M",
             )
     table.add_section()
     for label, costs in (("A", costs_a), ("B", costs_b)):
         macs, params = (sum(getattr(cost, figure) for cost in costs.values()) for figure in ("macs", "params"))
-        table.add_row(
-            "total" if label == "A" else "", label, "", "", f"{macs / 1e6:,.1f}M", "", f"{params / 1e6:,.3f}M"
-        )
+        figures = (f"{macs / 1e6:,.1f}M", "", f"{params / 1e6:,.3f}M")
+        table.add_row("total" if label == "A" else "", label, *[""] * len(columns), *figures)
     _print(f"A: {arguments.a if '{' in arguments.a else f'{arguments.a}: {a}'}")
     _print(f"B: {arguments.b if '{' in arguments.b else f'{arguments.b}: {b}'}")
     _print(table)
     if arguments.plot:
-        plot_allocation([(arguments.a, a), (arguments.b, b)], arguments.plot, size)
         _print(f"wrote {arguments.plot}")
     return 0
 
 
 def _export(arguments: argparse.Namespace) -> int:
     from autobss_zoo import create_model
+    from autobss_zoo.errors import AutoBSSError, WeightsError
     from autobss_zoo.export import to_onnx
     from autobss_zoo.families import family_of
     from autobss_zoo.registry import find
@@ -239,7 +259,14 @@ def _export(arguments: argparse.Namespace) -> int:
         options["features_only"] = True
     else:
         options["num_classes"] = arguments.num_classes
-    model = create_model(arguments.network, pretrained=bool(arguments.pretrained or arguments.weights), **options)
+    try:
+        model = create_model(arguments.network, pretrained=bool(arguments.pretrained or arguments.weights), **options)
+    except AutoBSSError:
+        raise
+    except Exception as error:  # safetensors and pickle have kinds of their own
+        if not arguments.weights:
+            raise
+        raise WeightsError(f"{arguments.weights}: cannot load it into {arguments.network}: {error}") from error
     report = to_onnx(model, arguments.path, input_size=arguments.input_size)
     _print(
         f"wrote {report.path}: opset {report.opset}, {report.macs:,} MACs, {report.params:,} parameters; ONNX Runtime"
