@@ -183,11 +183,7 @@ def _check(graph: onnx.ModelProto, network: nn.Module, images: torch.Tensor) -> 
 
 def _write(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
+        temporary = Path(folder) / path.name
+        temporary.write_bytes(content)
         os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

@@ -6,6 +6,7 @@ and a linear layer (stage 6). ResNet18's stem is as wide as C2; ResNet50's is al
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -131,9 +132,9 @@ class ResNetFamily(Family):
             inputs = outputs
         return [*stages, ("stage6", linear(inputs, num_classes))]
 
+    @abstractmethod
     def _block_cost(self, codes: np.ndarray, i: int, inputs, side_in: int, side: int) -> Cost:
         """Cost of a block of the `i`-th stage without its shortcut; sides of its input and output."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
