@@ -11,7 +11,7 @@ from typing import Any
 import timm
 import torch
 from huggingface_hub import CommitInfo, HfApi
-from safetensors.torch import save_file
+from safetensors.torch import save
 from timm.models._hub import save_config_for_hf
 from timm.utils import unwrap_model
 from torch import nn
@@ -52,7 +52,7 @@ def save_pretrained(model: Any, directory: str | os.PathLike[str]) -> None:
         # safetensors keeps neither shared memory (tied weights) nor memory formats (channels_last).
         contiguous = torch.contiguous_format
         tensors = {k: v.detach().cpu().clone(memory_format=contiguous) for k, v in model.state_dict().items()}
-        save_file(tensors, temporary / WEIGHTS_NAME)
+        (temporary / WEIGHTS_NAME).write_bytes(save(tensors))  # save_file's are its writer's alone
         size = model.pretrained_cfg["input_size"][-1]
         cost = family_of(code).cost(code, size, model.in_chans, model.num_classes)
         facts = {

@@ -40,6 +40,7 @@ def test_a_saved_network_is_loaded_by_us_and_by_plain_timm(family, tmp_path):
     model = network(family).to(memory_format=torch.channels_last)
     save_pretrained(model, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"config.json", "model.safetensors", "README.md"}
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1
     config = json.loads((tmp_path / "config.json").read_text())
     cost = family_of(model.code).cost(model.code, num_classes=5)
     assert (config["code"], config["macs"], config["params"]) == (str(model.code), cost.macs, cost.params)
