@@ -168,3 +168,9 @@ def test_counting_leaves_the_network_as_it_was():
     model = create_model(tiny("resnet18")).train()
     count_network(model, 64)
     assert model.training
+
+
+@pytest.mark.parametrize("argument", ["input_size", "in_chans"])
+def test_an_empty_image_is_refused(argument):
+    with pytest.raises(ValueError, match=f"{argument}: expected a positive integer, got 0"):
+        get_family("resnet18").cost(tiny("resnet18"), **{argument: 0})

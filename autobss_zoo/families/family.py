@@ -77,8 +77,14 @@ class Family(ABC):
 
         Returns:
             Costs by stage name, in order; each figure is an int for one code, an int64 array of shape (n,) for many.
+
+        Raises:
+            ValueError: If `codes` is of another family or shape, or the image has no pixels or channels.
         """
         size = self.input_size if input_size is None else input_size
+        for name, value in (("input_size", size), ("in_chans", in_chans)):
+            if value < 1:
+                raise ValueError(f"{name}: expected a positive integer, got {value!r}")
         if isinstance(codes, Code):
             if codes.family != self.name:
                 raise ValueError(f"expected a code of {self.name}, got {codes}")
