@@ -1,6 +1,7 @@
 """Families of networks, one file a block: how a code becomes a network, and what it costs."""
 
-from ..codes import Code, get_layout
+from ..codes import Code
+from ..errors import UnknownNameError, did_you_mean
 from . import mbconv, resnet
 from .family import FAMILIES, Family
 
@@ -13,7 +14,9 @@ def get_family(name: str) -> Family:
     Raises:
         UnknownNameError: If there is no such family.
     """
-    return FAMILIES[get_layout(name).family]
+    if name not in FAMILIES:
+        raise UnknownNameError(f"unknown family {name!r}: {did_you_mean(str(name), FAMILIES)}")
+    return FAMILIES[name]
 
 
 def family_of(code: Code) -> Family:

@@ -1,0 +1,1 @@
+"""What turns a code into a score."""

@@ -1,0 +1,109 @@
+"""Scores from a table of finished trainings, such as Channel-Bench-Macro's or NAS-Bench-Macro's JSON files."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autobss_zoo.codes import Code
+
+from ..errors import SpaceError
+from ..space import Constraint, Dimension, Space
+
+
+@dataclass(frozen=True, eq=False)
+class TableMacs:
+    """MACs by look-up, as a constraint's function; infinite for codes that the table does not have.
+
+    Args:
+        family: The codes' family; part of what makes two of these equal.
+        macs: Of all codes in lexicographic order.
+        digits: The digits of each position, ascending.
+    """
+
+    family: str
+    macs: np.ndarray
+    digits: tuple[np.ndarray, ...]
+
+    def index(self, codes: np.ndarray) -> np.ndarray:
+        """Ranks of codes, shape (n,), in lexicographic order."""
+        positions = [np.searchsorted(d, column) for d, column in zip(self.digits, codes.T, strict=True)]
+        return np.ravel_multi_index(positions, tuple(map(len, self.digits)))
+
+    def __call__(self, codes: np.ndarray) -> np.ndarray:
+        return self.macs[self.index(codes)]
+
+
+class Table:
+    """A benchmark of trained codes.
+
+    The file is a JSON object, optionally compressed as .xz: a key of digits for each code, and for each the accuracies
+    of its trainings (`acc` or `test_acc`) and its MACs (`flops`).
+
+    Args:
+        path: The file.
+
+    Attributes:
+        family: The codes' family, named after the file: results_mobilenet{4,4,4,4,4,4,4}.
+        scores: Accuracies, shape (number of codes, trainings), in lexicographic order of codes; NaN where missing.
+        macs: MACs of all codes in the same order; infinite where missing.
+
+    Raises:
+        ValueError: If the file is no such table.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        path = Path(path)
+        opened: Any = lzma.open if path.suffix == ".xz" else open
+        try:
+            with opened(path, "rt", encoding="utf-8") as file:
+                entries = json.load(file)
+            keys = np.array([[int(c) for c in key] for key in entries])
+            scores = np.array([e["acc"] if "acc" in e else e["test_acc"] for e in entries.values()], float)
+            macs = np.array([e["flops"] for e in entries.values()], float)
+            if keys.ndim != 2 or scores.ndim != 2:
+                raise ValueError("keys of different lengths, or no list of accuracies")
+        except (ValueError, KeyError, TypeError, AttributeError, lzma.LZMAError) as error:
+            raise ValueError(
+                f"{path}: expected an object of keys of digits, each with acc or test_acc (a list) and flops: {error!r}"
+            ) from None
+        digits = tuple(np.unique(column) for column in keys.T)
+        self.family = "table_" + re.sub(r"\W", "_", path.name.partition(".")[0]).lower()
+        self._macs = TableMacs(self.family, np.full(np.prod([len(d) for d in digits]), np.inf), digits)
+        rows = self._macs.index(keys)
+        self._macs.macs[rows] = macs
+        self.macs = self._macs.macs
+        self.scores = np.full((len(self.macs), scores.shape[1]), np.nan)
+        self.scores[rows] = scores
+
+    @property
+    def codes(self) -> np.ndarray:
+        """All codes in lexicographic order, an integer array of shape (n, m)."""
+        return np.stack([g.ravel() for g in np.meshgrid(*self._macs.digits, indexing="ij")], axis=1)
+
+    def space(self, fraction: float = 1.0) -> Space:
+        """The codes of at most `fraction` of the table's largest MACs.
+
+        Raises:
+            SpaceError: If there are none.
+        """
+        if not 0 < fraction <= 1:
+            raise SpaceError(f"fraction: expected one in (0, 1], got {fraction!r}")
+        dimensions = [Dimension(f"W{i}", tuple(d.tolist())) for i, d in enumerate(self._macs.digits, start=1)]
+        largest = float(self.macs[np.isfinite(self.macs)].max())
+        return Space(self.family, dimensions, [Constraint("macs", fraction * largest, self._macs)])
+
+    def index(self, code: Code) -> int:
+        """The row of a code in `scores` and `macs`."""
+        return int(self._macs.index(np.array([code.values]))[0])
+
+    def __call__(self, code: Code, seed: int) -> float:
+        """The accuracy of one training of the code, chosen by `seed`."""
+        scores = self.scores[self.index(code)]
+        return float(scores[np.random.default_rng([seed, *code.values]).integers(len(scores))])
