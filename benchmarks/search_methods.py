@@ -1,0 +1,235 @@
+"""The methods that benchmarks/search_peers.py compares: ours, and those of other libraries, with the same budget.
+
+Each takes a problem and a seed, spends `problem.budget` scores in rounds of `problem.batch` and returns its answer.
+A peer is asked only for feasible codes that are new: what it cannot be told is rejected before it costs a score.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from autobss_search import AutoBSS, LocalSearch, RandomSearch, RegularizedEvolution, Searcher, Space
+from autobss_search.candidates import build
+from autobss_search.evaluators.tabular import Table
+from autobss_zoo import Code
+
+
+@dataclass
+class Problem:
+    """A table under a budget, and the scores that were spent on it."""
+
+    table: Table
+    space: Space
+    rng: np.random.Generator
+    batch: int = 16
+    rounds: int = 4
+    drawn: dict[Code, int] = field(default_factory=dict)
+
+    @property
+    def budget(self) -> int:
+        return self.batch * self.rounds
+
+    def score(self, code: Code) -> float:
+        """One of the code's trainings, drawn at random; each code is scored once."""
+        self.space.check(code)
+        if code in self.drawn or len(self.drawn) >= self.budget:
+            raise AssertionError(f"{code} was scored before, or the budget is spent")
+        scores = self.table.scores[self.table.index(code)]
+        self.drawn[code] = int(self.rng.integers(len(scores)))
+        return float(scores[self.drawn[code]])
+
+    def is_new(self, row: np.ndarray) -> bool:
+        """Whether a row of positions is feasible and not scored yet."""
+        return bool(self.space.feasible(row[None])[0]) and self.space.decode(row[None])[0] not in self.drawn
+
+    def random_new(self, taken: set[Code]) -> Code:
+        """A random feasible code, neither scored nor taken."""
+        while True:
+            row = self.rng.integers(0, self.space.lengths)[None]
+            if self.space.feasible(row)[0] and (code := self.space.decode(row)[0]) not in self.drawn | dict.fromkeys(
+                taken
+            ):
+                return code
+
+
+Method = Callable[[Problem, int], Code]
+
+
+def ours(make: Callable[[Space, int], Searcher]) -> Method:
+    def method(problem: Problem, seed: int) -> Code:
+        searcher = make(problem.space, seed)
+        for _ in range(problem.rounds):
+            for code in searcher.ask(problem.batch):
+                searcher.tell(code, problem.score(code))
+        return searcher.recommend()
+
+    return method
+
+
+def optuna_sampler(name: str) -> Method:
+    """Optuna, asked for a batch before it is told; codes that it may not have are failed trials."""
+
+    def method(problem: Problem, seed: int) -> Code:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        sampler: optuna.samplers.BaseSampler
+        if name == "tpe":
+            sampler = optuna.samplers.TPESampler(
+                seed=seed, multivariate=True, constant_liar=True, n_startup_trials=problem.batch
+            )
+        else:
+            sampler = optuna.samplers.GPSampler(seed=seed, n_startup_trials=problem.batch)
+        study = optuna.create_study(direction="maximize", sampler=sampler)
+        space = {d.name: optuna.distributions.IntDistribution(0, len(d.choices) - 1) for d in problem.space.dimensions}
+        scored: dict[Code, float] = {}
+        for _ in range(problem.rounds):
+            batch: list[tuple[optuna.Trial, Code]] = []
+            for _ in range(problem.batch):
+                taken = {code for _, code in batch}
+                for _ in range(20):
+                    trial = study.ask(space)
+                    row = np.array([trial.params[d.name] for d in problem.space.dimensions])
+                    code = problem.space.decode(row[None])[0]
+                    if problem.is_new(row) and code not in taken:
+                        break
+                    study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                else:
+                    code = problem.random_new(taken)
+                    row = problem.space.encode([code])[0]
+                    study.enqueue_trial(dict(zip(space, row.tolist(), strict=True)))
+                    trial = study.ask(space)
+                batch.append((trial, code))
+            for trial, code in batch:
+                scored[code] = problem.score(code)
+                study.tell(trial, scored[code])
+        return max(scored, key=scored.__getitem__)
+
+    return method
+
+
+def botorch(candidates: str) -> Method:
+    """qLogNEI of BoTorch with its default model over a discrete set, and the best posterior mean as the answer."""
+
+    def method(problem: Problem, seed: int) -> Code:
+        import torch
+        from botorch.acquisition.logei import qLogNoisyExpectedImprovement
+        from botorch.fit import fit_gpytorch_mll
+        from botorch.models import SingleTaskGP
+        from botorch.models.transforms import Standardize
+        from botorch.optim import optimize_acqf_discrete
+        from botorch.sampling import SobolQMCNormalSampler
+        from gpytorch.mlls import ExactMarginalLogLikelihood
+
+        torch.set_num_threads(1)
+        torch.manual_seed(seed)
+        logging.getLogger("botorch").setLevel(logging.ERROR)
+        warnings.simplefilter("ignore")
+        space, rng = problem.space, np.random.default_rng(seed)
+        rows = np.concatenate(list(space.enumerate())) if candidates == "feasible" else build(space, rng)
+        choices = torch.tensor(rows / (space.lengths - 1), dtype=torch.float64)
+        codes = space.decode(rows)
+        chosen = rng.choice(len(rows), min(problem.batch, len(rows)), replace=False).tolist()
+        y = [problem.score(codes[i]) for i in chosen]
+
+        def fitted() -> SingleTaskGP:
+            model = SingleTaskGP(
+                choices[chosen], torch.tensor(y, dtype=torch.float64)[:, None], outcome_transform=Standardize(m=1)
+            )
+            fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
+            return model
+
+        for _ in range(problem.rounds - 1):
+            acquisition = qLogNoisyExpectedImprovement(
+                fitted(),
+                choices[chosen],
+                sampler=SobolQMCNormalSampler(torch.Size([64]), seed=seed),
+                prune_baseline=True,
+            )
+            left = np.setdiff1d(np.arange(len(rows)), chosen)
+            with torch.no_grad():
+                picked, _ = optimize_acqf_discrete(
+                    acquisition, q=min(problem.batch, len(left)), choices=choices[left], max_batch_size=2048
+                )
+            where = {tuple(row): i for i, row in enumerate(choices.tolist())}
+            new = [where[tuple(row)] for row in picked.tolist()]
+            chosen += new
+            y += [problem.score(codes[i]) for i in new]
+        final = fitted()
+        with torch.no_grad():
+            mean = final.posterior(choices[chosen]).mean[:, 0]
+        return codes[chosen[int(mean.argmax())]]
+
+    return method
+
+
+def pymoo_ga(problem: Problem, seed: int) -> Code:
+    """pymoo's genetic algorithm on integers; it is told of infeasible codes as such, which costs no score."""
+    from pymoo.algorithms.soo.nonconvex.ga import GA
+    from pymoo.core.evaluator import Evaluator
+    from pymoo.core.problem import Problem as PymooProblem
+    from pymoo.operators.crossover.sbx import SBX
+    from pymoo.operators.mutation.pm import PM
+    from pymoo.operators.repair.rounding import RoundingRepair
+    from pymoo.operators.sampling.rnd import IntegerRandomSampling
+    from pymoo.problems.static import StaticProblem
+
+    space = problem.space
+    bounds = PymooProblem(space.ndim, n_obj=1, n_ieq_constr=1, xl=0, xu=space.lengths - 1, vtype=int)
+    algorithm = GA(
+        pop_size=problem.batch,
+        sampling=IntegerRandomSampling(),
+        crossover=SBX(prob=0.9, eta=3.0, vtype=float, repair=RoundingRepair()),
+        mutation=PM(prob_var=1 / space.ndim, eta=3.0, vtype=float, repair=RoundingRepair()),
+        eliminate_duplicates=True,
+    )
+    algorithm.setup(bounds, termination=("n_gen", 10**6), seed=seed, verbose=False)
+    scored: dict[Code, float] = {}
+    for _ in range(1000):
+        population = algorithm.ask()
+        rows = population.get("X").astype(int)
+        objective, violation = np.zeros(len(rows)), np.ones(len(rows))
+        for i, row in enumerate(rows):
+            code = space.decode(row[None])[0]
+            if problem.is_new(row) and len(scored) < problem.budget:
+                scored[code] = problem.score(code)
+            if code in scored:
+                objective[i], violation[i] = -scored[code], 0.0
+        if len(scored) == problem.budget:
+            break
+        Evaluator().eval(StaticProblem(bounds, F=objective[:, None], G=violation[:, None]), population)
+        algorithm.tell(infills=population)
+    return max(scored, key=scored.__getitem__)
+
+
+METHODS: dict[str, tuple[str, Method]] = {
+    "autobss": ("**AutoBSS**, default", ours(lambda space, seed: AutoBSS(space, seed=seed))),
+    "paper": ("AutoBSS, paper preset", ours(lambda space, seed: AutoBSS(space, "paper", seed=seed))),
+    "paper-no-clustering": (
+        "paper preset without clustering",
+        ours(lambda space, seed: AutoBSS(space, "paper", seed=seed, clustering=False)),
+    ),
+    "paper-no-refining": (
+        "paper preset without refining",
+        ours(lambda space, seed: AutoBSS(space, "paper", seed=seed, refining=False)),
+    ),
+    "paper-no-growth": (
+        "paper preset without growth",
+        ours(lambda space, seed: AutoBSS(space, "paper", seed=seed, growth=False)),
+    ),
+    "random": ("random search", ours(lambda space, seed: RandomSearch(space, seed=seed))),
+    "evolution": ("regularised evolution", ours(lambda space, seed: RegularizedEvolution(space, seed=seed))),
+    "local": ("local search", ours(lambda space, seed: LocalSearch(space, seed=seed))),
+    "tpe": ("Optuna TPE, multivariate", optuna_sampler("tpe")),
+    "gp": ("Optuna GP", optuna_sampler("gp")),
+    "qlognei": ("BoTorch qLogNEI, feasible set", botorch("feasible")),
+    "qlognei-grown": ("BoTorch qLogNEI, our grown candidates", botorch("grown")),
+    "pymoo": ("pymoo GA", pymoo_ga),
+}
+PEERS = ("random", "evolution", "local", "tpe", "gp", "qlognei", "pymoo")

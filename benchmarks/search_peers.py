@@ -1,0 +1,220 @@
+"""AutoBSS against other searchers on a table of finished trainings, such as Channel-Bench-Macro.
+
+Target: the default has the lowest mean regret at every budget, and over all budgets at most 0.8x of the best peer's
+regret on the table and 0.6x on its smooth fit.
+
+    python benchmarks/search_peers.py --table Results_MobileNet.json --write
+
+A run that is interrupted continues where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import lru_cache
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # repetitions run in parallel
+
+import numpy as np
+from machine import machine
+from rich.progress import Progress
+
+from autobss_search.evaluators.tabular import Table
+
+FIGURES = ("regret", "smooth", "percentile", "undrawn")
+
+
+def smooth_fit(table: Table) -> np.ndarray:
+    """Least squares of the mean accuracy on an effect of each digit, products of log widths and log MACs."""
+    have = np.isfinite(table.macs)
+    codes = table.codes
+    columns = [np.ones(len(codes))]
+    columns += [codes[:, i] == digit for i in range(codes.shape[1]) for digit in np.unique(codes[:, i])[1:]]
+    widths = np.log(codes - min(0, codes.min() - 1))
+    columns += [widths[:, i] * widths[:, j] for i, j in itertools.combinations(range(codes.shape[1]), 2)]
+    columns.append(np.log(np.where(have, table.macs, 1.0)))
+    design = np.stack(columns, axis=1).astype(float)
+    weights, *_ = np.linalg.lstsq(design[have], table.scores[have].mean(axis=1), rcond=None)
+    return design @ weights
+
+
+@lru_cache
+def load(path: str) -> tuple[Table, np.ndarray]:
+    table = Table(path)
+    return table, smooth_fit(table)
+
+
+def run(path: str, fraction: float, method: str, repetition: int) -> dict[str, float]:
+    """One repetition: the figures of the method's answer."""
+    import warnings
+
+    from search_methods import METHODS, Problem
+
+    warnings.simplefilter("ignore")
+    table, smooth = load(path)
+    problem = Problem(table, table.space(fraction), np.random.default_rng([repetition, int(1000 * fraction)]))
+    start = time.perf_counter()
+    answer = METHODS[method][1](problem, repetition)
+    seconds = time.perf_counter() - start
+    if len(problem.drawn) > problem.budget or answer not in problem.space:
+        raise AssertionError(f"{method}: {len(problem.drawn)} scores, answer {answer}")
+    mean, index = table.scores.mean(axis=1), table.index(answer)
+    feasible = table.macs <= problem.space.constraints[0].upper
+    undrawn = np.delete(table.scores[index], problem.drawn.get(answer, []))
+    return {
+        "regret": float(mean[feasible].max() - mean[index]),
+        "smooth": float(smooth[feasible].max() - smooth[index]),
+        "percentile": float(100 * (mean[feasible] <= mean[index]).mean()),
+        "undrawn": float(undrawn.mean()) if len(undrawn) else float("nan"),
+        "seconds": seconds,
+        "scores": len(problem.drawn),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--table", required=True, help="JSON (or .xz) with acc or test_acc, and flops, by keys of digits"
+    )
+    parser.add_argument("--fractions", default="0.3,0.5,0.7", help="budgets, as shares of the largest MACs")
+    parser.add_argument("--methods", default="", help="comma-separated; all when left out")
+    parser.add_argument("--repetitions", type=int, default=50)
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--runs", help="where finished runs are kept (outputs/search_peers/<table>.jsonl)")
+    parser.add_argument(
+        "--write", action="store_true", help="also write benchmarks/results/search_peers_<table>.md, .png"
+    )
+    parser.add_argument("--check", action="store_true", help="fail if a target is missed")
+    options = parser.parse_args()
+    if any(importlib.util.find_spec(package) is None for package in ("botorch", "pymoo", "optuna", "matplotlib")):
+        root = Path(__file__).parents[1]
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", f"{root}[peers]"], check=True)
+        importlib.invalidate_caches()
+    from search_methods import METHODS
+
+    methods = options.methods.split(",") if options.methods else list(METHODS)
+    if unknown := set(methods) - METHODS.keys():
+        parser.error(f"unknown methods {', '.join(sorted(unknown))}; known: {', '.join(METHODS)}")
+    fractions = [float(f) for f in options.fractions.split(",")]
+    name = Path(options.table).name.partition(".")[0].lower()
+    kept = Path(options.runs or f"outputs/search_peers/{name}.jsonl")
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    jobs = list(itertools.product(range(options.repetitions), fractions, methods))
+    figures = measure(options.table, jobs, kept, options.workers)
+    table, met = summary(figures, methods, fractions, options.repetitions, name)
+    print(table)
+    if options.write:
+        out = Path(__file__).parent / "results" / f"search_peers_{name}"
+        out.parent.mkdir(exist_ok=True)
+        out.with_suffix(".md").write_text(table, encoding="utf-8")
+        plot(figures, methods, fractions, options.repetitions, out.with_suffix(".png"))
+    return 0 if met or not options.check else 1
+
+
+def measure(path: str, jobs: list[tuple[int, float, str]], kept: Path, workers: int) -> dict[tuple, dict[str, float]]:
+    """Run what was not run before; each finished run is a line of `kept`."""
+    done = {}
+    if kept.exists():
+        for line in kept.read_text(encoding="utf-8").splitlines():
+            try:
+                key, value = json.loads(line)
+                done[tuple(key)] = value
+            except ValueError:  # a line that a kill cut short
+                continue
+    missing = [job for job in jobs if job not in done]
+    with ProcessPoolExecutor(workers) as pool, kept.open("a", encoding="utf-8") as file, Progress() as progress:
+        task = progress.add_task("runs", total=len(missing))
+        futures = {pool.submit(run, path, job[1], job[2], job[0]): job for job in missing}
+        for future in as_completed(futures):
+            done[futures[future]] = future.result()
+            file.write(f"\n{json.dumps([futures[future], future.result()])}\n")
+            file.flush()
+            progress.advance(task)
+    return {job: done[job] for job in jobs}
+
+
+def mean_and_error(figures: dict, method: str, fractions: list[float], repetitions: int, figure: str) -> tuple:
+    values = np.array([[figures[r, f, method][figure] for r in range(repetitions)] for f in fractions])
+    return float(np.nanmean(values)), float(np.nanstd(values, ddof=1, axis=1).mean() / np.sqrt(values.size))
+
+
+def summary(figures: dict, methods: list[str], fractions: list[float], repetitions: int, name: str) -> tuple[str, bool]:
+    """The Markdown table, and whether the targets are met."""
+    from search_methods import METHODS, PEERS
+
+    header = ["method", *(f"regret at {f:g}" for f in fractions), *(f"smooth at {f:g}" for f in fractions)]
+    header += ["regret, pooled", "smooth, pooled", "percentile", "undrawn seeds", "seconds a run"]
+    rows, pooled = [], {}
+    for method in methods:
+        cells = [METHODS[method][0]]
+        for figure, f in itertools.product(("regret", "smooth"), fractions):
+            cells.append("{:.3f} ± {:.3f}".format(*mean_and_error(figures, method, [f], repetitions, figure)))
+        pooled[method] = {f: mean_and_error(figures, method, fractions, repetitions, f) for f in FIGURES}
+        cells += ["{:.3f} ± {:.3f}".format(*pooled[method][f]) for f in ("regret", "smooth")]
+        cells += ["{:.1f} ± {:.1f}".format(*pooled[method]["percentile"])]
+        cells += ["{:.3f} ± {:.3f}".format(*pooled[method]["undrawn"])]
+        cells += [f"{mean_and_error(figures, method, fractions, repetitions, 'seconds')[0]:.1f}"]
+        rows.append(cells)
+    lines = [header, ["---"] * len(header), *rows]
+    text = [
+        f"# {name}: 64 scores in rounds of 16, {repetitions} repetitions, means ± standard errors",
+        "",
+        "Accuracy points. A score is one of the table's trainings of a code, at random. Regret: the best feasible "
+        "mean accuracy less the answer's. Smooth: the same on a smooth fit of the table, without its trainings' luck. "
+        "Undrawn seeds: the answer's accuracy by the trainings that were not drawn.",
+        "",
+        *(f"| {' | '.join(line)} |" for line in lines),
+        "",
+    ]
+    peers, met = [p for p in PEERS if p in methods], True
+    if "autobss" in methods and peers:
+        for figure, target in (("regret", 0.8), ("smooth", 0.6)):
+            best = min(peers, key=lambda p: pooled[p][figure][0])
+            ratio = pooled["autobss"][figure][0] / pooled[best][figure][0]
+            lowest = all(
+                mean_and_error(figures, "autobss", [f], repetitions, figure)[0]
+                <= min(mean_and_error(figures, p, [f], repetitions, figure)[0] for p in peers)
+                for f in fractions
+            )
+            met &= ratio <= target and lowest
+            text.append(
+                f"Pooled {figure}: {ratio:.2f}x of the best peer's ({METHODS[best][0]}), target {target}x; the lowest "
+                f"at {'every budget' if lowest else 'not every budget'}.\n"
+            )
+    return "\n".join([*text, machine(), ""]), met
+
+
+def plot(figures: dict, methods: list[str], fractions: list[float], repetitions: int, path: Path) -> None:
+    from matplotlib.figure import Figure
+    from search_methods import METHODS
+
+    order = sorted(methods, key=lambda m: -mean_and_error(figures, m, fractions, repetitions, "regret")[0])
+    figure = Figure(figsize=(11, 0.5 * len(order) + 1.2), layout="constrained")
+    for axes, name, title in zip(
+        figure.subplots(1, 2, sharey=True), ("regret", "smooth"), ("regret", "regret on the smooth fit"), strict=True
+    ):
+        for offset, fraction, colour in zip((0.2, 0, -0.2), fractions, ("#0072B2", "#E69F00", "#009E73"), strict=False):
+            points = [mean_and_error(figures, m, [fraction], repetitions, name) for m in order]
+            axes.errorbar(
+                [p[0] for p in points], np.arange(len(order)) + offset, xerr=[p[1] for p in points], fmt="o",
+                color=colour, label=f"at most {fraction:g} of the largest MACs", capsize=2, markersize=4,
+            )  # fmt: skip
+        axes.set_yticks(range(len(order)), [METHODS[m][0].replace("**", "") for m in order])
+        axes.set(xlabel="accuracy points, mean and standard error", title=title, xlim=(0, None))
+        axes.grid(axis="x", alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[1].legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=130)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
