@@ -6,12 +6,17 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .codes import Code
 from .cost import Cost
 from .families import family_of
 
-_COLOURS = ("#0072B2", "#E69F00")  # Okabe and Ito's, distinct to colour-blind readers
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's, distinct to colour-blind readers.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7")
 
 
 def stages_of_both(a: Mapping[str, Cost], b: Mapping[str, Cost]) -> list[str]:
@@ -43,11 +48,6 @@ def plot_allocation(
     """
     from matplotlib.figure import Figure
 
-    path = Path(path)
-    if path.suffix not in (".png", ".svg", ".pdf"):
-        raise ValueError(f"{path}: expected a file that ends in .png, .svg or .pdf")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist")
     costs = [family_of(code).stage_costs(code, input_size) for _, code in networks]
     stages = stages_of_both(*costs)
     numbers = [stage.removeprefix("stage") for stage in stages]
@@ -59,7 +59,7 @@ def plot_allocation(
     ]
     figure = Figure(figsize=(11, 3.8), layout="constrained")
     for axes, (title, labels, both) in zip(figure.subplots(1, 3), panels, strict=True):
-        for offset, colour, values, (label, _) in zip((-0.2, 0.2), _COLOURS, both, networks, strict=True):
+        for offset, colour, values, (label, _) in zip((-0.2, 0.2), COLOURS[:2], both, networks, strict=True):
             positions = [i + offset for i in range(len(labels))]
             axes.bar(positions, values, 0.38, color=colour, label=label)
         axes.set_xticks(range(len(labels)), labels)
@@ -68,6 +68,21 @@ def plot_allocation(
         axes.spines[["top", "right"]].set_visible(False)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=1, frameon=False, fontsize=9)
+    save(figure, path)
+
+
+def save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Write a figure whole or not at all.
+
+    Raises:
+        ValueError: If the suffix is not .png, .svg or .pdf.
+        FileNotFoundError: If the folder of `path` does not exist.
+    """
+    path = Path(path)
+    if path.suffix not in (".png", ".svg", ".pdf"):
+        raise ValueError(f"{path}: expected a file that ends in .png, .svg or .pdf")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist")
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".plot-") as folder:
         figure.savefig(Path(folder) / path.name, dpi=150)
         os.replace(Path(folder) / path.name, path)

@@ -87,7 +87,9 @@ def optuna_sampler(name: str) -> Method:
         else:
             sampler = optuna.samplers.GPSampler(seed=seed, n_startup_trials=problem.batch)
         study = optuna.create_study(direction="maximize", sampler=sampler)
-        space = {d.name: optuna.distributions.IntDistribution(0, len(d.choices) - 1) for d in problem.space.dimensions}
+        space: dict[str, optuna.distributions.BaseDistribution] = {
+            d.name: optuna.distributions.IntDistribution(0, len(d.choices) - 1) for d in problem.space.dimensions
+        }
         scored: dict[Code, float] = {}
         for _ in range(problem.rounds):
             batch: list[tuple[optuna.Trial, Code]] = []

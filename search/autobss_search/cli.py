@@ -8,9 +8,9 @@ import sys
 import textwrap
 from importlib.metadata import version
 
-from . import zoo_verbs
+from . import search_verbs, zoo_verbs
 
-VERBS = (zoo_verbs,)
+VERBS = (zoo_verbs, search_verbs)
 
 _EXTRAS = {"matplotlib": "plot", **dict.fromkeys(("fvcore", "onnx", "onnxruntime", "onnxscript"), "onnx")}
 

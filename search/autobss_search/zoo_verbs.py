@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import sys
 from typing import TYPE_CHECKING, Any
+
+from .console import add_verb, make_console, print_rich
 
 if TYPE_CHECKING:
     from autobss_zoo import Code, Entry
@@ -20,25 +21,25 @@ def add_commands(commands: Any) -> None:
     """Add the verbs to argparse's subparsers."""
     network: dict[str, Any] = {"metavar": "NAME_OR_CODE", "help": "a name that `autobss list` shows, or a quoted code"}
 
-    verb = _add(commands, "list", _list, "list the networks of the registry")
+    verb = add_verb(commands, "list", _list, "list the networks of the registry")
     verb.add_argument("pattern", nargs="?", default="", metavar="PATTERN", help="wildcards, e.g. 'resnet*'")
     verb.add_argument("--family", help="only a family and its variants, e.g. resnet50")
     verb.add_argument("--task", help="only classification or detection")
     verb.add_argument("--pretrained", action="store_true", help="only networks with published weights")
     verb.add_argument("--json", action="store_true", help="print JSON")
 
-    verb = _add(commands, "info", _info, "show a network's code, stages and costs")
+    verb = add_verb(commands, "info", _info, "show a network's code, stages and costs")
     verb.add_argument("network", **network)
     _add_input(verb)
     verb.add_argument("--json", action="store_true", help="print JSON")
 
-    verb = _add(commands, "compare", _compare, "show how two networks spend their budget on the stages")
+    verb = add_verb(commands, "compare", _compare, "show how two networks spend their budget on the stages")
     verb.add_argument("a", **network)
     verb.add_argument("b", **network)
     _add_input(verb)
     verb.add_argument("--plot", metavar="OUT.png", help="also draw it (png, svg or pdf)")
 
-    verb = _add(commands, "export", _export, "write a network as ONNX, checked against PyTorch")
+    verb = add_verb(commands, "export", _export, "write a network as ONNX, checked against PyTorch")
     verb.add_argument("network", **network)
     verb.add_argument("path", metavar="OUT.onnx", help="the file to write")
     _add_input(verb)
@@ -46,12 +47,6 @@ def add_commands(commands: Any) -> None:
     weights = verb.add_mutually_exclusive_group()
     weights.add_argument("--pretrained", action="store_true", help="with the published weights")
     weights.add_argument("--weights", metavar="FILE", help="with a state dict of your own (safetensors or pth)")
-
-
-def _add(commands: Any, name: str, run: Any, summary: str) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
-    parser.set_defaults(run=run)
-    return parser
 
 
 def _add_input(parser: argparse.ArgumentParser) -> None:
@@ -66,25 +61,6 @@ def _positive(text: str) -> int:
     raise argparse.ArgumentTypeError(f"expected a positive integer up to {_MOST}, got {text!r}")
 
 
-def _console() -> Any:
-    """The terminal; where nobody watches, one wide enough for a table's row to be one line.
-
-    It writes into a string: on a pipe whose reader has gone, rich would end the process by itself.
-    """
-    from rich.console import Console
-
-    watched = sys.stdout.isatty()
-    return Console(file=io.StringIO(), force_terminal=watched, width=None if watched else 160)
-
-
-def _print(renderable: Any) -> None:
-    if not isinstance(renderable, str):
-        console = _console()
-        console.print(renderable)
-        renderable = console.file.getvalue().rstrip("\n")
-    print(renderable)
-
-
 def _list(arguments: argparse.Namespace) -> int:
     from autobss_zoo import get, list_models
     from autobss_zoo.cards import rounded
@@ -95,7 +71,7 @@ def _list(arguments: argparse.Namespace) -> int:
         print(json.dumps([_facts(entry) for entry in found], indent=2))
     elif found:
         headings = ["name", "MACs>", "params>", "paper's accuracy>", "code"]
-        if _console().width < 150:
+        if make_console().width < 150:
             headings.pop()  # `info` shows it; here it would break over many lines
         table = _table(*headings)
         for e in found:
@@ -103,7 +79,7 @@ def _list(arguments: argparse.Namespace) -> int:
             accuracy = f"{best[1]} {best[0]}".strip()
             row = [e.name, rounded(e.measured.macs), rounded(e.measured.params), accuracy, str(e.code)]
             table.add_row(*row[: len(headings)])
-        _print(table)
+        print_rich(table)
     else:
         print("autobss: no network matches", file=sys.stderr)
     return 0 if found else 1
@@ -157,26 +133,30 @@ def _info(arguments: argparse.Namespace) -> int:
         }
         print(json.dumps(facts, indent=2))
         return 0
-    _print(f"{entry.name + ': ' if entry else ''}{code}\n")
+    print_rich(f"{entry.name + ': ' if entry else ''}{code}\n")
     table = _table("stage", *_columns(code), "MACs>", "share>", "parameters>")
     for stage, cost in stages.items():
         share = f"{cost.macs / total.macs:.1%}"
         table.add_row(stage, *_elements(code, stage), f"{cost.macs:,}", share, f"{cost.params:,}")
     table.add_section()
     table.add_row("total", *[""] * len(_columns(code)), f"{total.macs:,}", "", f"{total.params:,}")
-    _print(table)
+    print_rich(table)
     part = "The backbone, with a classifier, of" if entry and entry.counts else "Of"
-    _print(f"{part} one {size}x{size} image with {arguments.in_chans} channels, {arguments.num_classes} classes.")
+    print_rich(f"{part} one {size}x{size} image with {arguments.in_chans} channels, {arguments.num_classes} classes.")
     if entry:
         of = f" ({entry.counts})" if entry.counts else ""
         printed = entry.printed
-        _print(f"Printed in the paper ({entry.source}): {printed['macs']} MACs{of}, {printed['params']} parameters.")
-        _print(f"Measured: {entry.measured.macs:,} MACs{of}, {entry.measured.params:,} parameters.")
+        print_rich(
+            f"Printed in the paper ({entry.source}): {printed['macs']} MACs{of}, {printed['params']} parameters."
+        )
+        print_rich(f"Measured: {entry.measured.macs:,} MACs{of}, {entry.measured.params:,} parameters.")
         for what, percent in entry.accuracy.items():
-            _print(f"The paper's accuracy: {percent}% {what}.")
+            print_rich(f"The paper's accuracy: {percent}% {what}.")
         if entry.notes:
-            _print(entry.notes)
-        _print(f"Weights: {', '.join(entry.weights) or f'none published; the recipe {entry.recipe[0]} makes them'}.")
+            print_rich(entry.notes)
+        print_rich(
+            f"Weights: {', '.join(entry.weights) or f'none published; the recipe {entry.recipe[0]} makes them'}."
+        )
     return 0
 
 
@@ -232,11 +212,11 @@ def _compare(arguments: argparse.Namespace) -> int:
         macs, params = (sum(getattr(cost, figure) for cost in costs.values()) for figure in ("macs", "params"))
         figures = (f"{macs / 1e6:,.1f}M", "", f"{params / 1e6:,.3f}M")
         table.add_row("total" if label == "A" else "", label, *[""] * len(columns), *figures)
-    _print(f"A: {arguments.a if '{' in arguments.a else f'{arguments.a}: {a}'}")
-    _print(f"B: {arguments.b if '{' in arguments.b else f'{arguments.b}: {b}'}")
-    _print(table)
+    print_rich(f"A: {arguments.a if '{' in arguments.a else f'{arguments.a}: {a}'}")
+    print_rich(f"B: {arguments.b if '{' in arguments.b else f'{arguments.b}: {b}'}")
+    print_rich(table)
     if arguments.plot:
-        _print(f"wrote {arguments.plot}")
+        print_rich(f"wrote {arguments.plot}")
     return 0
 
 
@@ -268,7 +248,7 @@ def _export(arguments: argparse.Namespace) -> int:
             raise
         raise WeightsError(f"{arguments.weights}: cannot load it into {arguments.network}: {error}") from error
     report = to_onnx(model, arguments.path, input_size=arguments.input_size)
-    _print(
+    print_rich(
         f"wrote {report.path}: opset {report.opset}, {report.macs:,} MACs, {report.params:,} parameters; ONNX Runtime"
         f" differs from PyTorch by at most {report.max_abs_error:.2g} (relative {report.max_rel_error:.2g})"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import lzma
 import re
@@ -87,8 +88,16 @@ class Table:
         """All codes in lexicographic order, an integer array of shape (n, m)."""
         return np.stack([g.ravel() for g in np.meshgrid(*self._macs.digits, indexing="ij")], axis=1)
 
-    def space(self, fraction: float = 1.0) -> Space:
-        """The codes of at most `fraction` of the table's largest MACs.
+    def describe(self) -> str:
+        """The table's identity."""
+        return f"{self.family} {hashlib.sha256(self.scores.tobytes()).hexdigest()[:16]}"
+
+    def space(self, fraction: float = 1.0, macs: float | None = None) -> Space:
+        """The codes of the table under a budget.
+
+        Args:
+            fraction: The largest MACs allowed as a share of the table's largest.
+            macs: The same as a number, instead.
 
         Raises:
             SpaceError: If there are none.
@@ -97,7 +106,8 @@ class Table:
             raise SpaceError(f"fraction: expected one in (0, 1], got {fraction!r}")
         dimensions = [Dimension(f"W{i}", tuple(d.tolist())) for i, d in enumerate(self._macs.digits, start=1)]
         largest = float(self.macs[np.isfinite(self.macs)].max())
-        return Space(self.family, dimensions, [Constraint("macs", fraction * largest, self._macs)])
+        upper = fraction * largest if macs is None else macs
+        return Space(self.family, dimensions, [Constraint("macs", upper, self._macs)])
 
     def index(self, code: Code) -> int:
         """The row of a code in `scores` and `macs`."""

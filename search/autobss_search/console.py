@@ -1,0 +1,33 @@
+"""What the command's verbs share: a parser for each, and a terminal that any output fits."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from typing import Any
+
+
+def add_verb(commands: Any, name: str, run: Any, summary: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def make_console() -> Any:
+    """The terminal; where nobody watches, one wide enough for a table's row to be one line.
+
+    It writes into a string: on a pipe whose reader has gone, rich would end the process by itself.
+    """
+    from rich.console import Console
+
+    watched = sys.stdout.isatty()
+    return Console(file=io.StringIO(), force_terminal=watched, width=None if watched else 160)
+
+
+def print_rich(renderable: Any) -> None:
+    if not isinstance(renderable, str):
+        console = make_console()
+        console.print(renderable)
+        renderable = console.file.getvalue().rstrip("\n")
+    print(renderable)

@@ -1,0 +1,338 @@
+"""The record of a study: an Optuna storage that one driver writes.
+
+Optuna's dashboard, plots, importances, dataframes and `enqueue_trial` work on it. It is the ledger and not the loop:
+its own samplers would propose one trial at a time, after the trial exists. Trials carry user attributes: code, round,
+source ("searcher" or "enqueued"), seed, costs, seconds, and the errors of failed attempts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import json
+import os
+import tempfile
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from filelock import FileLock, Timeout
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from autobss_zoo.codes import Code
+
+from .errors import SpaceError, StudyError
+from .searcher import DIRECTIONS, Observation
+from .space import Dimension, Space
+
+NAME = "autobss"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One trial.
+
+    Attributes:
+        number: The trial's number in the storage.
+        code: The code.
+        round: The round that it belongs to, from 0.
+        source: "searcher", or "enqueued" by a user.
+        seed: Of its training.
+        state: "waiting", "complete" or "failed".
+        value: The score; None if there is none.
+        seconds: How long scoring it took.
+        costs: Its cost for each constraint.
+        errors: Why attempts failed.
+    """
+
+    number: int
+    code: Code
+    round: int
+    source: str
+    seed: int
+    state: str
+    value: float | None
+    seconds: float | None
+    costs: dict[str, float]
+    errors: tuple[str, ...]
+
+    @property
+    def observation(self) -> Observation:
+        return Observation(self.code, self.value, self.round)
+
+
+_STATES = {TrialState.COMPLETE: "complete", TrialState.FAIL: "failed", TrialState.PRUNED: "failed"}
+
+
+class Ledger:
+    """The trials of a study, on disk.
+
+    Args:
+        folder: The study's folder, made if it does not exist.
+        space: The study's space.
+        identity: What makes the study this one: space, searcher, seeds, evaluator. Checked against what is there.
+        storage: An SQLAlchemy URL of a PostgreSQL or MySQL database; study.db in the folder when None.
+        direction: "maximize" or "minimize".
+
+    Raises:
+        StudyError: If another driver has the study, or what is there is another study.
+    """
+
+    def __init__(
+        self, folder: Path, space: Space, identity: Mapping[str, Any], storage: str | None, direction: str = "maximize"
+    ) -> None:
+        assert direction in DIRECTIONS
+        self.folder, self.space = folder, space
+        self._distributions = {d.name: _distribution(d) for d in space.dimensions}
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(folder / "driver.lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise StudyError(f"{folder}: another driver runs this study; wait for it or stop it first") from None
+        try:
+            self._storage = optuna.storages.RDBStorage(storage or sqlite(folder))
+            self._study = _quietly(
+                optuna.create_study, study_name=NAME, storage=self._storage, direction=direction, load_if_exists=True
+            )
+            self._check_owner(storage or "study.db")
+            self._check_identity(json.loads(json.dumps(identity)))
+        except BaseException:
+            self.close()
+            raise
+
+    def _check_owner(self, where: str) -> None:
+        """A database serves one folder, so that the folder's lock is the database's."""
+        token = self.folder / "study.id"
+        if not token.exists():
+            write_atomically(token, uuid.uuid4().hex.encode())
+        mine, owner = token.read_text(encoding="utf-8"), self._study.user_attrs.get("owner")
+        if owner is None:
+            self._study.set_user_attr("owner", mine)
+        elif owner != mine:
+            raise StudyError(f"{where} belongs to the study of another folder than {self.folder}")
+
+    def _check_identity(self, identity: dict[str, Any]) -> None:
+        known = self._study.user_attrs.get("identity")
+        if known is None:
+            self._study.set_user_attr("identity", identity)
+        elif known != identity:
+            key, there, here = _difference(known, identity)
+            raise StudyError(
+                f"{self.folder} holds another study: its {key} is {there}, not {here}; "
+                "resume it with its own settings or start a new folder"
+            )
+
+    def close(self) -> None:
+        """Let another driver have the study."""
+        self._lock.release()
+
+    def records(self) -> list[Record]:
+        """The trials in order, without those that a user enqueued and no round has claimed yet."""
+        return _records(self._study)
+
+    def add(self, code: Code, round: int, source: str, seed: int) -> None:
+        """Write a trial that waits to be scored, in one transaction."""
+        self._study.add_trial(
+            create_trial(
+                state=TrialState.WAITING,
+                params=self._params(code),
+                distributions=self._distributions,
+                user_attrs=self._attributes(code, round, source, seed),
+            )
+        )
+
+    def claim_enqueued(self, round: int, most: int) -> list[str]:
+        """Give up to `most` trials that users enqueued with Optuna to a round; what is no code of the space fails.
+
+        Returns:
+            The errors of those that failed.
+        """
+        errors = []
+        known = {record.code for record in self.records()}
+        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        for trial in [t for t in waiting if "code" not in t.user_attrs][:most]:
+            try:
+                code = self._code(trial.system_attrs.get("fixed_params", {}))
+                self.space.check(code)
+                if code in known:
+                    raise SpaceError(f"{code} has a trial already")
+            except SpaceError as error:
+                errors.append(f"enqueued trial {trial.number}: {error}")
+                self._storage.set_trial_user_attr(trial._trial_id, "errors", [str(error)])
+                self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+                continue
+            known.add(code)
+            for name, value in self._params(code).items():
+                distribution = self._distributions[name]
+                internal = distribution.to_internal_repr(value)
+                self._storage.set_trial_param(trial._trial_id, name, internal, distribution)
+            attributes = self._attributes(code, round, "enqueued", trial.number)
+            for key in sorted(attributes, key="code".__eq__):  # the code last: with it the trial is claimed
+                self._storage.set_trial_user_attr(trial._trial_id, key, attributes[key])
+        return errors
+
+    def enqueue(self, code: Code) -> None:
+        """Have a code scored in the next round, in one of its places."""
+        self.space.check(code)
+        self._study.enqueue_trial(self._params(code), skip_if_exists=True)
+
+    def finish(self, number: int, value: float | None, seconds: float, error: str | None, last: bool) -> None:
+        """Record what became of an attempt.
+
+        Args:
+            number: The trial's number.
+            value: The score, or None if the attempt failed.
+            seconds: How long it took.
+            error: Why it failed.
+            last: Whether a failed trial is left out; else it waits for another attempt.
+        """
+        id_ = self._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
+        if error is not None:
+            errors = [*self._storage.get_trial(id_).user_attrs.get("errors", []), error]
+            self._storage.set_trial_user_attr(id_, "errors", errors)
+        if value is not None or last:
+            self._storage.set_trial_user_attr(id_, "seconds", round(seconds, 3))
+            state = TrialState.FAIL if value is None else TrialState.COMPLETE
+            self._storage.set_trial_state_values(id_, state, None if value is None else [value])
+
+    def keep(self, name: str, array: np.ndarray) -> None:
+        """Keep an array beside the storage by the hash of its content; the storage has the hash under `name`."""
+        buffer = io.BytesIO()
+        np.save(buffer, array, allow_pickle=False)
+        digest = hashlib.sha256(buffer.getvalue()).hexdigest()
+        path = self.folder / "arrays" / f"{digest[:32]}.npy"
+        if not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            write_atomically(path, buffer.getvalue())
+        if self._study.user_attrs.get(name) != digest:
+            self._study.set_user_attr(name, digest)
+
+    def kept(self, name: str) -> np.ndarray | None:
+        """An array that was kept; None if there is none.
+
+        Raises:
+            StudyError: If its file is missing or has other content.
+        """
+        digest = self._study.user_attrs.get(name)
+        if digest is None:
+            return None
+        path = self.folder / "arrays" / f"{digest[:32]}.npy"
+        if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            raise StudyError(f"{path}: the study's {name} are missing or were changed")
+        return np.load(path, allow_pickle=False)
+
+    def _attributes(self, code: Code, round: int, source: str, seed: int) -> dict[str, Any]:
+        costs = {name: cost[0].item() for name, cost in self.space.costs(self.space.encode([code])).items()}
+        return {"round": round, "source": source, "seed": seed, "costs": costs, "code": str(code)}
+
+    def _params(self, code: Code) -> dict[str, Any]:
+        row = self.space.encode([code])[0]
+        chosen = (d.choices[i] for d, i in zip(self.space.dimensions, row, strict=True))
+        return {d.name: c if d.of is None else str(c) for d, c in zip(self.space.dimensions, chosen, strict=True)}
+
+    def _code(self, params: Mapping[str, Any]) -> Code:
+        row = []
+        for d in self.space.dimensions:
+            try:
+                value = params[d.name]
+                row.append(d.choices.index(value if d.of is None else Fraction(value)))
+            except (KeyError, ValueError, TypeError):
+                known = ", ".join(map(str, d.choices))
+                raise SpaceError(f"{d.name}: expected one of {known}, got {params.get(d.name)!r}") from None
+        return self.space.decode(np.array([row]))[0]
+
+
+def read_records(folder: Path, storage: str | None = None) -> list[Record]:
+    """The trials of a study, also while its driver runs.
+
+    Raises:
+        StudyError: If there is no study.
+    """
+    if not storage and not (folder / "study.db").is_file():
+        raise StudyError(f"{folder}: there is no study here; `autobss search` starts one")
+    try:
+        study = optuna.load_study(study_name=NAME, storage=storage or sqlite(folder))
+    except KeyError:
+        raise StudyError(f"{folder}: its storage holds no study yet") from None
+    return _records(study)
+
+
+def _records(study: optuna.Study) -> list[Record]:
+    return [_record(t) for t in study.get_trials(deepcopy=False) if "code" in t.user_attrs]
+
+
+def sqlite(folder: Path) -> str:
+    """The URL of a folder's own database."""
+    return f"sqlite:///{(folder / 'study.db').absolute()}"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _quietly(function: Any, **kwargs: Any) -> Any:
+    """Call an Optuna function without its line on stderr."""
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        return function(**kwargs)
+    finally:
+        optuna.logging.set_verbosity(level)
+
+
+def _distribution(dimension: Dimension) -> BaseDistribution:
+    choices = dimension.choices
+    if dimension.of is not None:
+        return CategoricalDistribution([str(c) for c in choices])
+    steps = {int(b - a) for a, b in itertools.pairwise(choices)}
+    if len(steps) == 1:
+        return IntDistribution(int(choices[0]), int(choices[-1]), step=steps.pop())
+    return CategoricalDistribution([int(c) for c in choices])
+
+
+def _record(trial: FrozenTrial) -> Record:
+    a = trial.user_attrs
+    return Record(
+        number=trial.number,
+        code=Code.parse(a["code"]),
+        round=a["round"],
+        source=a["source"],
+        seed=a["seed"],
+        state=_STATES.get(trial.state, "waiting"),
+        value=trial.value if trial.state == TrialState.COMPLETE else None,
+        seconds=a.get("seconds"),
+        costs=a["costs"],
+        errors=tuple(a.get("errors", ())),
+    )
+
+
+def _difference(there: Any, here: Any, key: str = "") -> tuple[str, Any, Any]:
+    """The first key whose values differ."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for name in sorted(there.keys() | here.keys()):
+            if there.get(name) != here.get(name):
+                return _difference(there.get(name), here.get(name), f"{key}.{name}".lstrip("."))
+    return key, there, here

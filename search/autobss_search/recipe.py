@@ -1,0 +1,148 @@
+"""A search as a file: which space, budget, searcher and data. `autobss search` reads it, a study's folder keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from autobss_zoo.errors import did_you_mean
+
+from .autobss import AutoBSS
+from .baselines import LocalSearch, RandomSearch, RegularizedEvolution
+from .errors import SpaceError
+from .evaluators.tabular import Table
+from .evaluators.training import CLASSES, Training
+from .executors import Evaluator
+from .searcher import BATCH, Searcher
+from .space import Space
+from .spaces import get_space, list_spaces, load_space, parse_amount
+
+SEARCHERS: dict[str, Any] = {
+    "autobss": AutoBSS,
+    "paper": lambda space, seed: AutoBSS(space, "paper", seed=seed),
+    "random": RandomSearch,
+    "evolution": RegularizedEvolution,
+    "local": LocalSearch,
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A search.
+
+    Attributes:
+        space: A declared space's name, a YAML file, or the mapping that such a file holds. Of a table: nothing.
+        budget: Upper bounds: {"macs": "10M"}, or a text, "10M" or "macs=10M,params=1M". As in the paper when empty.
+        data: The data set to train on, "digits".
+        table: A file of finished trainings to look scores up in, instead of `data`.
+        training: Settings of the training, as of `evaluators.training.Training`.
+        searcher: autobss, paper, random, evolution or local.
+        rounds, batch, seed: Of the search.
+        enqueue: Codes to score in the first round, such as the hand-made one.
+        storage: An SQLAlchemy URL; a file in the study's folder when None.
+    """
+
+    space: str | Mapping[str, Any] | None = None
+    budget: str | Mapping[str, Any] = field(default_factory=dict)
+    data: str | None = None
+    table: str | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+    searcher: str = "autobss"
+    rounds: int = 4
+    batch: int = BATCH
+    seed: int = 0
+    enqueue: tuple[str, ...] = ()
+    storage: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.data is None) == (self.table is None):
+            raise ValueError("expected either data (to train on) or table (of finished trainings)")
+        if self.data is not None and self.space is None:
+            raise ValueError(f"space: expected a name or a file; declared: {', '.join(list_spaces())}")
+        if self.searcher not in SEARCHERS:
+            raise ValueError(f"searcher: {self.searcher!r}: {did_you_mean(str(self.searcher), SEARCHERS)}")
+        for name in ("rounds", "batch"):
+            if type(value := getattr(self, name)) is not int or value < 1:
+                raise ValueError(f"{name}: expected a positive integer, got {value!r}")
+        object.__setattr__(self, "budget", parse_budget(self.budget))
+        object.__setattr__(self, "enqueue", tuple(self.enqueue))
+
+    @classmethod
+    def load(cls, path: str | Path, **overrides: Any) -> Recipe:
+        """Read a YAML file; `overrides` replace its values.
+
+        Raises:
+            ValueError: If a key is unknown or a value is wrong; the message names the file.
+        """
+        try:
+            content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path}: no YAML: {error}") from None
+        known = [f.name for f in fields(cls)]
+        if not isinstance(content, dict):
+            raise ValueError(f"{path}: expected a mapping with keys of {', '.join(known)}")
+        if unknown := [key for key in content if key not in known]:
+            raise ValueError(f"{path}: unknown key {unknown[0]!r}: {did_you_mean(str(unknown[0]), known)}")
+        try:
+            return cls(**{**content, **overrides})
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}: {error}") from None
+
+    def dump(self) -> str:
+        """The recipe as YAML, without what is left at its default."""
+        values = {name: value for name, value in asdict(self).items() if value}
+        values["enqueue"] = list(self.enqueue)
+        return yaml.safe_dump(values, sort_keys=False)
+
+    def make_evaluator(self, models: Path | None = None) -> Evaluator:
+        """What scores codes; `models` is a folder for the trained networks."""
+        if self.table is not None:
+            return Table(self.table)
+        try:
+            return Training(data=str(self.data), models=str(models) if models else None, **self.training)
+        except TypeError as error:
+            raise ValueError(f"training: {error}") from None
+
+    def make_space(self) -> Space:
+        """The space under the budget, counted as the networks that are trained."""
+        budget: Any = self.budget
+        if self.table is not None:
+            if odd := budget.keys() - {"macs"}:
+                raise SpaceError(f"budget: a table has macs only, got {', '.join(sorted(odd))}")
+            return Table(self.table).space(macs=budget.get("macs"))
+        counting: dict[str, Any] = {"input_size": self._training.input_size, **CLASSES[self._training.data]}
+        if isinstance(self.space, str) and self.space in list_spaces():
+            return get_space(self.space, **budget, **counting)
+        if isinstance(self.space, str) and not Path(self.space).is_file():
+            raise SpaceError(f"space: {self.space!r} is no file: {did_you_mean(self.space, list_spaces())}")
+        if isinstance(self.space, str):
+            source = yaml.safe_load(Path(self.space).read_text(encoding="utf-8"))
+        else:
+            source = self.space
+        return load_space({**counting, **(source if isinstance(source, Mapping) else {})}, budget)
+
+    @property
+    def _training(self) -> Training:
+        evaluator = self.make_evaluator()
+        assert isinstance(evaluator, Training)
+        return evaluator
+
+    def make_searcher(self) -> Searcher:
+        """The searcher over the space."""
+        return SEARCHERS[self.searcher](self.make_space(), seed=self.seed)
+
+
+def parse_budget(budget: str | Mapping[str, Any]) -> dict[str, float]:
+    """Bounds by their names: "10M" and "macs=10M" are {"macs": 10_000_000}.
+
+    Raises:
+        SpaceError: If a part is neither.
+    """
+    if isinstance(budget, (str, int, float)):
+        parts = [part.partition("=") for part in str(budget).split(",") if part.strip()]
+        budget = {name.strip() if equals else "macs": value if equals else name for name, equals, value in parts}
+    return {name: parse_amount(value) for name, value in budget.items()}

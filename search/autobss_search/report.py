@@ -1,0 +1,60 @@
+"""What a study found, as tables and files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from .ledger import Record
+
+
+def ranked(records: Sequence[Record], direction: str = "maximize") -> list[Record]:
+    """The scored trials, the best first; of equal ones the earlier."""
+    sign = -1 if direction == "maximize" else 1
+    return sorted((r for r in records if r.value is not None), key=lambda r: (sign * r.value, r.number))  # type: ignore[operator]
+
+
+def rounds(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """For each round: trials, scored, failed, waiting, the best and the mean score, seconds in all."""
+    out = []
+    for round in sorted({r.round for r in records}):
+        mine = [r for r in records if r.round == round]
+        values = [r.value for r in mine if r.value is not None]
+        out.append(
+            {
+                "round": round + 1,
+                "trials": len(mine),
+                "scored": len(values),
+                "failed": sum(r.state == "failed" for r in mine),
+                "waiting": sum(r.state == "waiting" for r in mine),
+                "best": max(values, default=None),
+                "mean": sum(values) / len(values) if values else None,
+                "seconds": sum(r.seconds or 0 for r in mine),
+            }
+        )
+    return out
+
+
+def to_json(records: Sequence[Record]) -> str:
+    """Every trial with all that is known of it."""
+    rows = [{**asdict(r), "code": str(r.code), "elements": r.code.as_dict()} for r in records]
+    return json.dumps(rows, indent=1) + "\n"
+
+
+def to_csv(records: Sequence[Record]) -> str:
+    """A line a trial; the elements of the code and its costs in columns of their own."""
+    out = io.StringIO()
+    names = list(records[0].code.as_dict()) if records else []
+    costs = list(records[0].costs) if records else []
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        ["number", "round", "source", "seed", "state", "value", "seconds", "code", *names, *costs, "errors"]
+    )
+    for r in records:
+        known = [r.number, r.round, r.source, r.seed, r.state, r.value, r.seconds, str(r.code)]
+        writer.writerow([*known, *r.code.values, *r.costs.values(), "; ".join(r.errors)])
+    return out.getvalue()

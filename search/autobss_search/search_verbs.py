@@ -1,0 +1,204 @@
+"""The command's verbs for searches: search, resume, report. What is heavy is imported when a verb runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .console import add_verb, print_rich
+from .searcher import BATCH
+
+if TYPE_CHECKING:
+    from .ledger import Record
+    from .recipe import Recipe
+
+RECIPE = "search.yaml"
+
+
+def add_commands(commands: Any) -> None:
+    """Add the verbs to argparse's subparsers."""
+    verb = add_verb(commands, "search", _search, "search the best code of a space under a budget")
+    verb.add_argument("recipe", nargs="?", metavar="RECIPE", help="a YAML file; the options below replace its values")
+    verb.add_argument("--folder", type=Path, default=Path("study"), help="where the study is kept (study)")
+    verb.add_argument("--space", metavar="NAME_OR_FILE", help="a declared space, e.g. resnet18_small, or a YAML file")
+    verb.add_argument("--budget", metavar="MAX", help="MACs, e.g. 10M; or macs=10M,params=1M (the hand-made code's)")
+    source = verb.add_mutually_exclusive_group()
+    source.add_argument("--data", help="the data set to train on: digits")
+    source.add_argument("--table", metavar="FILE", help="a table of finished trainings to look scores up in")
+    verb.add_argument("--searcher", help="autobss (default), paper, random, evolution or local")
+    verb.add_argument("--rounds", type=int, help="rounds (4)")
+    verb.add_argument("--batch", type=int, help=f"codes in a round ({BATCH})")
+    verb.add_argument("--epochs", type=int, help="epochs of each training")
+    verb.add_argument("--seed", type=int, help="of the search (0)")
+    verb.add_argument("--enqueue", action="append", metavar="CODE", help="a code to score in the first round; repeat")
+    verb.add_argument("--storage", metavar="URL", help="a PostgreSQL or MySQL database instead of a file in the folder")
+    _add_workers(verb)
+
+    verb = add_verb(commands, "resume", _resume, "go on with a search that was interrupted")
+    verb.add_argument("folder", type=Path, metavar="FOLDER", help="the study's folder")
+    _add_workers(verb)
+
+    verb = add_verb(commands, "report", _report, "show what a search found")
+    verb.add_argument("folder", type=Path, metavar="FOLDER", help="the study's folder")
+    verb.add_argument("--top", type=int, default=10, metavar="N", help="show the N best codes (10)")
+    verb.add_argument("--csv", type=Path, metavar="FILE", help="write every trial as CSV")
+    verb.add_argument("--json", type=Path, metavar="FILE", help="write every trial as JSON")
+    verb.add_argument("--plots", type=Path, metavar="FOLDER", help="draw history, refining and stage allocation")
+    verb.add_argument("--export", type=Path, metavar="OUT.onnx", help="write a trained network as ONNX")
+    verb.add_argument("--trial", type=int, metavar="N", help="the trial to export (the searcher's answer)")
+
+
+def _add_workers(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--workers", type=int, default=1, metavar="N", help="codes scored side by side (1)")
+
+
+def _search(arguments: argparse.Namespace) -> int:
+    from .recipe import Recipe
+
+    names = ("space", "budget", "data", "table", "searcher", "rounds", "batch", "seed", "enqueue", "storage")
+    given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
+    if arguments.epochs is not None:
+        given["training"] = {"epochs": arguments.epochs}
+    recipe = Recipe.load(arguments.recipe, **given) if arguments.recipe else Recipe(**given)
+    return _run(arguments.folder, recipe, arguments.workers)
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    return _run(arguments.folder, _recipe(arguments.folder), arguments.workers)
+
+
+def _recipe(folder: Path) -> Recipe:
+    from .errors import StudyError
+    from .recipe import Recipe
+
+    if not (folder / RECIPE).is_file():
+        raise StudyError(f"{folder}: there is no study here; `autobss search` starts one")
+    return Recipe.load(folder / RECIPE)
+
+
+def _run(folder: Path, recipe: Recipe, workers: int) -> int:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from autobss_zoo import Code
+
+    from .executors import LocalProcesses, in_process
+    from .ledger import write_atomically
+    from .study import Study
+
+    searcher, evaluate = recipe.make_searcher(), recipe.make_evaluator(folder / "models")
+    enqueue = [Code.parse(text) for text in recipe.enqueue]
+    for code in enqueue:
+        searcher.space.check(code)
+    executor = LocalProcesses(workers) if workers != 1 else in_process
+    console = Console(stderr=True, width=None if sys.stderr.isatty() else 160)
+    columns = (TextColumn("scored"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with (
+        Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress,
+        Study(folder, searcher, evaluate, executor, recipe.rounds, recipe.batch, recipe.storage) as study,
+    ):
+        if not (folder / RECIPE).exists():
+            write_atomically(folder / RECIPE, recipe.dump().encode())
+        task = progress.add_task("scored", total=recipe.rounds * recipe.batch)
+
+        def show(line: str) -> None:
+            progress.update(task, completed=sum(r.state != "waiting" for r in study.records))
+            console.print(line, highlight=False, soft_wrap=True)
+
+        study.on_event = show
+        known = {r.code for r in study.records}
+        for code in enqueue if not known else ():
+            study.enqueue(code)
+        try:
+            answer = study.run()
+        except KeyboardInterrupt:
+            console.print(f"interrupted; `autobss resume {folder}` goes on", highlight=False)
+            raise
+        _show(study.records, answer, searcher.direction, 10)
+    return 0
+
+
+def _show(records: list[Record], answer: Any, direction: str, top: int) -> None:
+    from rich.table import Table
+
+    from .report import ranked, rounds
+
+    summary = Table(title="Rounds")
+    for name in ("round", "trials", "scored", "failed", "waiting", "best", "mean", "seconds"):
+        summary.add_column(name, justify="right")
+    for line in rounds(records):
+        summary.add_row(*(f"{v:.6g}" if isinstance(v, float) else "" if v is None else str(v) for v in line.values()))
+    print_rich(summary)
+    best = ranked(records, direction)[:top]
+    if best:
+        table = Table("code", title="Best scores (* the searcher's answer)")
+        for name in ("score", "round", "trial", *best[0].costs):
+            table.add_column(name, justify="right")
+        for r in best:
+            costs = (f"{cost:,.0f}" for cost in r.costs.values())
+            table.add_row(
+                f"{r.code}{' *' if r.code == answer else ''}", f"{r.value:.6g}", str(r.round + 1), str(r.number), *costs
+            )
+        print_rich(table)
+        print(f"answer: {answer}")
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from .errors import StudyError
+    from .ledger import read_records, write_atomically
+    from .report import to_csv, to_json
+
+    folder, recipe = arguments.folder, _recipe(arguments.folder)
+    records, searcher = read_records(folder, recipe.storage), recipe.make_searcher()
+    scored = [r for r in records if r.value is not None]
+    answer = searcher.recommend(r.observation for r in records if r.state != "waiting") if scored else None
+    _show(records, answer, searcher.direction, arguments.top)
+    for path, text in ((arguments.csv, to_csv), (arguments.json, to_json)):
+        if path is not None:
+            write_atomically(path, text(records).encode())
+    if arguments.plots is not None:
+        _plot(arguments.plots, recipe, searcher, records, answer)
+    if arguments.export is not None:
+        code = answer if arguments.trial is None else {r.number: r.code for r in records}.get(arguments.trial)
+        if code is None:
+            raise StudyError(f"there is no trial {arguments.trial} with a code; `--csv` lists them")
+        _export(folder, code, arguments.export, recipe)
+    return 0
+
+
+def _plot(folder: Path, recipe: Recipe, searcher: Any, records: list[Record], answer: Any) -> None:
+    from autobss_zoo import Code
+    from autobss_zoo.families import FAMILIES
+    from autobss_zoo.plots import plot_allocation
+
+    from .autobss import AutoBSS
+    from .plots import plot_history, plot_refining
+
+    folder.mkdir(parents=True, exist_ok=True)
+    plot_history(records, folder / "history.png", searcher.direction)
+    paper = searcher if isinstance(searcher, AutoBSS) else AutoBSS(searcher.space, "paper")
+    if sum(r.value is not None for r in records) >= 8:
+        plot_refining(paper, records, folder / "refining.png")
+    if family := FAMILIES.get(searcher.space.family):
+        size = recipe.make_evaluator().input_size  # type: ignore[attr-defined]  # codes of a family are trained
+        both = [(f"hand-made {Code(family.name, family.original)}", Code(family.name, family.original))]
+        plot_allocation([*both, (f"found {answer}", answer)], folder / "allocation.png", size)
+
+
+def _export(folder: Path, code: Any, path: Path, recipe: Recipe) -> None:
+    import timm
+
+    import autobss_zoo  # noqa: F401  # registers the networks
+    from autobss_zoo.export import to_onnx
+
+    from .errors import StudyError
+    from .evaluators.training import Training, model_folder
+
+    evaluator, weights = recipe.make_evaluator(), folder / "models" / model_folder(code)
+    if not isinstance(evaluator, Training) or not weights.is_dir():
+        raise StudyError(f"{code} has no trained network in {weights}")
+    model = timm.create_model(f"local-dir:{weights}", pretrained=True)
+    report = to_onnx(model, path, input_size=evaluator.input_size)
+    print(f"wrote {path}: {code}, {report.macs:,} MACs, differs from PyTorch by {report.max_rel_error:.1g} at most")
