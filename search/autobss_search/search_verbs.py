@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +94,7 @@ def _run(folder: Path, recipe: Recipe, workers: int) -> int:
     for code in enqueue:
         searcher.space.check(code)
     executor = LocalProcesses(workers) if workers != 1 else in_process
+    warnings.showwarning = lambda text, *_: console.print(f"warning: {text}", highlight=False)
     console = Console(stderr=True, width=None if sys.stderr.isatty() else 160)
     columns = (TextColumn("scored"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with (

@@ -53,7 +53,7 @@ def digits(size: int = 16) -> Data:
 
 
 DATASETS: dict[str, Callable[[int], Data]] = {"digits": digits}
-CLASSES = {"digits": {"in_chans": 1, "num_classes": 10}}
+CLASSES: dict[str, dict[str, Any]] = {"digits": {"in_chans": 1, "num_classes": 10}}
 """What networks for each data set need; known without loading it."""
 
 
