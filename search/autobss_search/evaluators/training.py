@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -59,7 +60,7 @@ CLASSES: dict[str, dict[str, Any]] = {"digits": {"in_chans": 1, "num_classes": 1
 
 @dataclass(frozen=True)
 class Training:
-    """The evaluator that trains a network from scratch and returns its accuracy in percent on the held-out images.
+    """The evaluator that trains a network from scratch and returns its accuracy in percent on images it has not seen.
 
     SGD with momentum 0.9, one cycle of the rate, label smoothing 0.1, shifts by up to an eighth of the image.
 
@@ -67,6 +68,7 @@ class Training:
         data: The data set's name: "digits".
         input_size: Side of the images in pixels.
         epochs, batch_size, learning_rate, weight_decay: Of the training.
+        split: What to score by: "holdout" while searching; "test" once, for what was found.
         models: A folder for the trained networks, one folder a code; they are not kept when None.
     """
 
@@ -76,11 +78,14 @@ class Training:
     batch_size: int = 64
     learning_rate: float = 0.1
     weight_decay: float = 5e-4
+    split: str = "holdout"
     models: str | None = None
 
     def __post_init__(self) -> None:
         if self.data not in DATASETS:
             raise ValueError(f"data: expected {' or '.join(DATASETS)}, got {self.data!r}")
+        if self.split not in ("holdout", "test"):
+            raise ValueError(f"split: expected holdout or test, got {self.split!r}")
         for name in ("input_size", "epochs", "batch_size", "learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)!r}")
@@ -95,18 +100,21 @@ class Training:
         """Train the code's network with a seed of its own and score it."""
         import autobss_zoo
 
-        model, percent = self.train(code, seed, DATASETS[self.data](self.input_size))
+        data = DATASETS[self.data](self.input_size)
+        model = self.train(code, seed, data)
+        percent = accuracy(model, data.test if self.split == "test" else data.holdout)
         if self.models:
             autobss_zoo.save_pretrained(model, Path(self.models) / model_folder(code))
         return percent
 
-    def train(self, code: Code, seed: int, data: Data) -> tuple[nn.Module, float]:
-        """Train a network; it and its accuracy on the held-out images in percent."""
+    def train(self, code: Code, seed: int, data: Data) -> nn.Module:
+        """Train a network in full; the same seed gives the same weights on the same machine."""
         import torch
         from timm.optim import create_optimizer_v2
 
         from autobss_zoo import create_model
 
+        logging.getLogger("timm").setLevel(logging.ERROR)  # it says that the image has one channel, not three
         torch.set_num_threads(1)  # networks this small gain little from more; codes are trained side by side
         generator = torch.Generator().manual_seed(seed)
         with torch.random.fork_rng(devices=[]):
@@ -129,7 +137,7 @@ class Training:
                     loss.backward()
                     optimizer.step()
                     schedule.step()
-        return model, accuracy(model, data.holdout)
+        return model.eval()
 
 
 def model_folder(code: Code) -> str:
@@ -138,10 +146,9 @@ def model_folder(code: Code) -> str:
 
 
 def accuracy(model: nn.Module, split: Split) -> float:
-    """Percent of the images that are classified right."""
+    """Percent of the images that a network in evaluation mode classifies right."""
     import torch
 
-    model.eval()
     with torch.inference_mode():
         right = sum(
             int((model(images).argmax(1) == labels).sum())
