@@ -1,0 +1,327 @@
+"""Ask and tell: all searchers, any order, failures, determinism."""
+
+import os
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from autobss_search import (
+    AutoBSS,
+    Constraint,
+    Dimension,
+    LocalSearch,
+    Observation,
+    RandomSearch,
+    RegularizedEvolution,
+    Space,
+    get_space,
+)
+from autobss_search.errors import SpaceError
+from autobss_zoo import Code
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*distinct candidates")
+
+
+def area(codes):
+    return np.asarray(codes).prod(axis=1)
+
+
+def toy(upper=4000.0):
+    """Five widths under a budget on their product."""
+    return Space("toy5", [Dimension(f"W{i}", (1, 2, 4, 6, 8)) for i in range(1, 6)], [Constraint("area", upper, area)])
+
+
+def accuracy(code):
+    """Rises with the logarithms of the widths, most with the last one's."""
+    return float(90 + np.log(code.values) @ np.array([0.2, 0.4, 0.6, 0.8, 1.0]))
+
+
+SEARCHERS = {
+    "autobss": AutoBSS,
+    "paper": lambda space, **kwargs: AutoBSS(space, "paper", **kwargs),
+    "random": RandomSearch,
+    "evolution": RegularizedEvolution,
+    "local": LocalSearch,
+}
+
+
+@pytest.fixture(params=sorted(SEARCHERS))
+def make(request):
+    return SEARCHERS[request.param]
+
+
+def search(searcher, score=accuracy, rounds=4, batch=16):
+    for _ in range(rounds):
+        for code in searcher.ask(batch):
+            searcher.tell(code, score(code))
+    return searcher
+
+
+def test_64_scores_in_four_rounds(make):
+    searcher = search(make(toy()))
+    codes = [o.code for o in searcher.observations]
+    assert len(set(codes)) == 64
+    assert all(code in searcher.space for code in codes)
+    assert sorted(o.round for o in searcher.observations) == sorted(list(range(4)) * 16)
+    assert searcher.recommend() in codes
+    assert searcher.best.value == max(accuracy(c) for c in codes)
+
+
+def test_both_presets_find_the_best_code():
+    best = max(accuracy(c) for part in toy().enumerate() for c in toy().decode(part))
+    for preset in ("default", "paper"):
+        for seed in range(3):
+            assert accuracy(search(AutoBSS(toy(), preset, seed=seed)).recommend()) == pytest.approx(best, abs=0.05)
+
+
+def test_autobss_is_better_than_random_search():
+    regrets = {
+        name: np.mean([accuracy(search(SEARCHERS[name](toy(), seed=s)).recommend()) for s in range(5)])
+        for name in ("autobss", "paper", "random")
+    }
+    assert regrets["autobss"] > regrets["random"]
+    assert regrets["paper"] > regrets["random"]
+
+
+def test_minimising_is_maximising_the_negative(make):
+    up = search(make(toy(), direction="maximize", seed=3))
+    down = search(make(toy(), direction="minimize", seed=3), lambda code: -accuracy(code))
+    assert [o.code for o in up.observations] == [o.code for o in down.observations]
+    assert up.recommend() == down.recommend()
+
+
+def test_the_same_seed_and_tells_ask_the_same_in_any_order_of_tells(make):
+    one, other = make(toy(), seed=7), make(toy(), seed=7)
+    for _ in range(3):
+        asked = one.ask(16)
+        assert asked == other.ask(16)
+        for code in asked:
+            one.tell(code, accuracy(code))
+        for code in reversed(asked):
+            other.tell(code, accuracy(code))
+    assert make(toy(), seed=8).ask(16) != make(toy(), seed=7).ask(16)
+
+
+@pytest.mark.parametrize("preset", ["default", "paper"])
+def test_asks_do_not_depend_on_the_number_of_threads(preset):
+    program = (
+        "import warnings; warnings.simplefilter('ignore')\n"
+        "from autobss_search import AutoBSS, get_space\n"
+        f"s = AutoBSS(get_space('mnv2_small'), {preset!r}, n_candidates=2000)\n"
+        "for r in range(3):\n"
+        "    for c in s.ask(16): s.tell(c, float(sum(c.values) % 97)); print(c)\n"
+    )
+    texts = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "OMP_NUM_THREADS": n, "OPENBLAS_NUM_THREADS": n, "MKL_NUM_THREADS": n},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for n in ("1", "4")
+    ]  # fmt: skip
+    assert texts[0] == texts[1]
+    assert len(texts[0].splitlines()) == 48
+
+
+def test_one_by_one_pending_codes_are_respected(make):
+    searcher, asked = make(toy()), set()
+    for i in range(40):
+        (code,) = searcher.ask(1)
+        assert code not in asked
+        asked.add(code)
+        if i % 3:  # a third is never told
+            searcher.tell(code, accuracy(code))
+    assert len(searcher.pending) == 14
+    assert len(searcher.observations) == 26
+    assert not set(searcher.pending) & {o.code for o in searcher.observations}
+
+
+@pytest.mark.parametrize("failure", [None, float("nan"), float("inf"), -float("inf")])
+def test_failures_are_recorded_and_not_proposed_again(make, failure):
+    searcher = make(toy())
+    failed = set()
+    for _ in range(3):
+        for i, code in enumerate(searcher.ask(16)):
+            assert code not in failed
+            if i % 4 == 0:
+                failed.add(code)
+            searcher.tell(code, failure if i % 4 == 0 else accuracy(code))
+    assert {o.code for o in searcher.observations if o.value is None} == failed
+    assert searcher.recommend() not in failed
+
+
+def test_autobss_steers_around_a_region_that_fails():
+    def crashes(code):
+        return code.values[4] == 8  # where the best codes are
+
+    shares = {}
+    for name, value in (("failing", None), ("fine", 95.0)):
+        searcher = search(AutoBSS(toy()), lambda code, value=value: value if crashes(code) else accuracy(code))
+        last = [o.code for o in searcher.observations if o.round == 3]
+        shares[name] = sum(map(crashes, last)) / len(last)
+    assert shares["failing"] < 0.5 * shares["fine"]
+
+
+def test_everything_may_fail(make):
+    searcher = search(make(toy()), lambda code: None, rounds=3)
+    assert len(searcher.observations) == 48
+    with pytest.raises(ValueError, match="no score was told yet"):
+        searcher.recommend()
+    with pytest.raises(ValueError, match="no score was told yet"):
+        _ = searcher.best
+
+
+def test_equal_scores_are_no_problem(make):
+    assert len(search(make(toy()), lambda code: 71.0).observations) == 64
+
+
+def test_repeated_scores_count_with_their_mean(make):
+    searcher = make(toy())
+    code = searcher.ask(1)[0]
+    searcher.tell(code, 70.0)
+    searcher.tell(code, 72.0)
+    searcher.tell(code, None)
+    assert searcher.observations == [Observation(code, 71.0, 0)]
+
+
+def test_known_results_count_from_the_first_round():
+    known = toy().decode(np.concatenate(list(toy().enumerate()))[::97][:20])
+    searcher = AutoBSS(toy())
+    for code in known:
+        searcher.tell(code, accuracy(code))
+    first = searcher.ask(16)
+    assert not set(first) & set(known)
+    assert np.mean([accuracy(c) for c in first]) > np.mean([accuracy(c) for c in AutoBSS(toy()).ask(16)]) + 0.2
+
+
+def test_a_space_that_is_used_up_says_so(make):
+    space = Space("tiny2", [Dimension("W1", (1, 2, 3)), Dimension("W2", (1, 2, 3))])
+    searcher = make(space)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        codes = searcher.ask(16)
+    assert len(codes) == 9
+    assert any("only 9 new codes are left instead of 16" in str(w.message) for w in caught)
+    for code in codes:
+        searcher.tell(code, accuracy_of_two(code))
+    with pytest.raises(SpaceError, match="all codes of the space were asked for: 9"):
+        searcher.ask(1)
+
+
+def accuracy_of_two(code):
+    return float(sum(code.values))
+
+
+def test_propose_is_pure(make):
+    searcher = make(toy(), seed=1)
+    observations = [Observation(c, accuracy(c)) for c in searcher.ask(16)]
+    fresh = make(toy(), seed=1)
+    first = fresh.propose(observations, 1)
+    fresh.ask(16)
+    assert fresh.propose(observations[::-1], 1) == first == searcher.propose(observations, 1)
+
+
+@pytest.mark.parametrize(
+    ("act", "error", "message"),
+    [
+        (lambda s: s.tell(Code.parse("toy5{8,8,8,8,8}"), 1.0), SpaceError, "area 32,768 is over the bound"),
+        (lambda s: s.tell(Code.parse("resnet18{64,128,256,512,2,2,2,2}"), 1.0), SpaceError, "no code of toy5"),
+        (lambda s: s.tell(s.ask(1)[0], "71.2"), TypeError, "expected a number or None as the score, got '71.2'"),
+        (lambda s: s.tell(s.ask(1)[0], True), TypeError, "got True"),
+        (lambda s: s.ask(0), ValueError, "n: expected a positive integer, got 0"),
+        (lambda s: AutoBSS(s.space, "best"), ValueError, "preset: expected default or paper"),
+        (lambda s: AutoBSS(s.space, direction="up"), ValueError, "direction: expected maximize or minimize"),
+        (lambda s: AutoBSS(s.space, seed=-1), ValueError, "seed: expected an integer"),
+        (lambda s: AutoBSS(s.space, n_candidates=0), ValueError, "n_candidates: expected a positive"),
+        (lambda s: RegularizedEvolution(s.space, population=4), ValueError, "tournament: expected one of 1"),
+    ],
+)
+def test_bad_input_is_named(act, error, message):
+    with pytest.raises(error, match=message):
+        act(AutoBSS(toy()))
+
+
+def test_the_paper_preset_clusters_and_refines_by_its_schedule(monkeypatch):
+    from autobss_search import clustering, refining
+
+    clusters, trained = [], []
+    centers, train = clustering.centers, refining.train_linear
+    monkeypatch.setattr(clustering, "centers", lambda x, k, seed: clusters.append(k) or centers(x, k, seed))
+    monkeypatch.setattr(refining, "train_linear", lambda x, y, rng: trained.append(len(x)) or train(x, y, rng))
+    space = get_space("resnet50_small")
+    search(AutoBSS(space, "paper"), lambda code: float(sum(code.values)))
+    assert clusters == [16, 160, 1000, 10_000]
+    assert trained == [16, 32, 48]
+    clusters.clear()
+    trained.clear()
+    search(AutoBSS(space, "paper", clustering=False, refining=False), lambda code: float(sum(code.values)), rounds=2)
+    assert clusters == trained == []
+
+
+def test_evolution_mutates_one_element_of_a_good_parent():
+    searcher = RegularizedEvolution(toy(), population=16)
+    for code in searcher.ask(16):
+        searcher.tell(code, accuracy(code))
+    parents = [o.code for o in searcher.observations]
+    for child in searcher.ask(16):
+        assert any(sum(a != b for a, b in zip(child, p, strict=True)) == 1 for p in parents)
+
+
+class AskAndTell(RuleBasedStateMachine):
+    """Any order of asking and telling: codes are feasible and new, nothing is lost, and a replay asks the same."""
+
+    @initialize(name=st.sampled_from(sorted(SEARCHERS)), seed=st.integers(0, 3), upper=st.sampled_from([60.0, 4000.0]))
+    def start(self, name, seed, upper):
+        self.make = lambda: SEARCHERS[name](toy(upper), seed=seed)
+        self.searcher, self.log, self.asked, self.told = self.make(), [], set(), {}
+
+    @rule(n=st.integers(1, 9))
+    def ask(self, n):
+        codes = self.searcher.ask(n)
+        assert len(codes) == len(set(codes)) == n
+        assert not set(codes) & (self.asked | self.told.keys())
+        assert all(code in self.searcher.space for code in codes)
+        self.asked |= set(codes)
+        self.log.append(("ask", n, codes))
+
+    @precondition(lambda self: self.asked)
+    @rule(data=st.data(), value=st.none() | st.floats(60, 99) | st.just(float("nan")))
+    def tell(self, data, value):
+        self._tell(data.draw(st.sampled_from(sorted(self.asked))), value)
+
+    @rule(index=st.integers(0, 100), value=st.floats(60, 99))
+    def tell_what_was_not_asked_for(self, index, value):
+        rows = np.concatenate(list(self.searcher.space.enumerate()))
+        self._tell(self.searcher.space.decode(rows[[index]])[0], value)
+
+    def _tell(self, code, value):
+        self.searcher.tell(code, value)
+        self.told.setdefault(code, []).append(value)
+        self.asked.discard(code)
+        self.log.append(("tell", code, value))
+
+    @invariant()
+    def nothing_is_lost(self):
+        assert set(self.searcher.pending) == self.asked
+        assert {o.code for o in self.searcher.observations} == self.told.keys()
+        for o in self.searcher.observations:
+            values = [v for v in self.told[o.code] if v is not None and v == v]
+            assert o.value == (pytest.approx(np.mean(values)) if values else None)
+
+    def teardown(self):
+        again = self.make()
+        for what, first, second in self.log:
+            if what == "ask":
+                assert again.ask(first) == second
+            else:
+                again.tell(first, second)
+
+
+AskAndTell.TestCase.settings = settings(max_examples=25, stateful_step_count=12, deadline=None)
+TestAskAndTell = AskAndTell.TestCase
