@@ -110,9 +110,10 @@ class Recipe:
     def make_space(self) -> Space:
         """The space under the budget, counted as the networks that are trained."""
         budget: Any = self.budget
+        known = ("macs",) if self.table else ("macs", "params")
+        if odd := budget.keys() - set(known):
+            raise SpaceError(f"budget: expected {' or '.join(known)}, got {', '.join(sorted(odd))}")
         if self.table is not None:
-            if odd := budget.keys() - {"macs"}:
-                raise SpaceError(f"budget: a table has macs only, got {', '.join(sorted(odd))}")
             return Table(self.table).space(macs=budget.get("macs"))
         counting: dict[str, Any] = {"input_size": self._training.input_size, **CLASSES[self._training.data]}
         if isinstance(self.space, str) and self.space in list_spaces():

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .console import add_verb, print_rich
-from .searcher import BATCH
 
 if TYPE_CHECKING:
     from .ledger import Record
@@ -30,7 +29,7 @@ def add_commands(commands: Any) -> None:
     source.add_argument("--table", metavar="FILE", help="a table of finished trainings to look scores up in")
     verb.add_argument("--searcher", help="autobss (default), paper, random, evolution or local")
     verb.add_argument("--rounds", type=int, help="rounds (4)")
-    verb.add_argument("--batch", type=int, help=f"codes in a round ({BATCH})")
+    verb.add_argument("--batch", type=int, help="codes in a round (16)")
     verb.add_argument("--epochs", type=int, help="epochs of each training")
     verb.add_argument("--seed", type=int, help="of the search (0)")
     verb.add_argument("--enqueue", action="append", metavar="CODE", help="a code to score in the first round; repeat")

@@ -1,0 +1,167 @@
+"""The verbs search, resume and report, as a user types them."""
+
+import csv
+import json
+
+import onnxruntime
+import pytest
+import yaml
+
+from autobss_search.cli import main
+from autobss_search.ledger import read_records
+from autobss_search.plots import plot_history, plot_refining
+from autobss_search.recipe import Recipe, parse_budget
+from test_evaluators import entries
+
+CODE = "resnet18_small{8,8,16,32,1,1,1,1}"
+
+
+def table(tmp_path, name):
+    path = tmp_path / f"{name}.json"
+    path.write_text(json.dumps(entries("1234", 4, "acc")))
+    return str(path)
+
+
+def test_search_report_and_every_file(tmp_path, capsys):
+    folder = str(tmp_path / "study")
+    command = ["search", "--table", table(tmp_path, "cli"), "--budget", "1000", "--rounds", "3", "--batch", "8"]
+    assert main([*command, "--folder", folder]) == 0
+    first = capsys.readouterr()
+    assert "round 3 of 3" in first.err
+    assert "answer: table_cli{" in first.out
+    assert main(["resume", folder]) == 0
+    assert capsys.readouterr().out == first.out
+    files = [f"{tmp_path}/{name}" for name in ("t.csv", "t.json", "plots")]
+    assert main(["report", folder, "--csv", files[0], "--json", files[1], "--plots", files[2], "--top", "3"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("table_cli{") == 4
+    rows = list(csv.DictReader((tmp_path / "t.csv").read_text().splitlines()))
+    data = json.loads((tmp_path / "t.json").read_text())
+    records = read_records(tmp_path / "study")
+    assert [r["code"] for r in rows] == [d["code"] for d in data] == [str(r.code) for r in records]
+    assert [float(r["value"]) for r in rows] == [r.value for r in records]
+    assert {"W1", "W4", "macs", "round", "seed", "errors"} <= rows[0].keys()
+    assert data[0]["elements"].keys() == {"W1", "W2", "W3", "W4"}
+    for name in ("history.png", "refining.png"):
+        assert (tmp_path / "plots" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_recipe_and_options_that_replace_its_values(tmp_path, capsys):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        yaml.safe_dump({"table": table(tmp_path, "recipe"), "rounds": 1, "batch": 4, "searcher": "random"})
+    )
+    assert main(["search", str(recipe), "--folder", str(tmp_path / "s"), "--batch", "5"]) == 0
+    assert "answer: table_recipe{" in capsys.readouterr().out
+    assert len(read_records(tmp_path / "s")) == 5
+    kept = yaml.safe_load((tmp_path / "s" / "search.yaml").read_text())
+    assert (kept["batch"], kept["searcher"]) == (5, "random")
+    assert main(["search", str(recipe), "--folder", str(tmp_path / "s"), "--batch", "5", "--seed", "3"]) == 1
+    assert "holds another study: its searcher.seed is 0, not 3" in capsys.readouterr().err
+
+
+def test_from_a_budget_to_a_model_file(tmp_path, capsys):
+    folder = tmp_path / "trained"
+    command = ["search", "--space", "resnet18_small", "--budget", "600K", "--data", "digits", "--epochs", "1"]
+    options = ["--rounds", "1", "--batch", "2", "--enqueue", CODE, "--workers", "2", "--folder", str(folder)]
+    assert main([*command, *options]) == 0
+    assert f"{CODE} " in capsys.readouterr().err
+    assert [r.source for r in read_records(folder)] == ["enqueued", "searcher"]
+    model = tmp_path / "model.onnx"
+    assert main(["report", str(folder), "--export", str(model), "--trial", "0", "--plots", str(tmp_path / "p")]) == 0
+    assert f"wrote {model}: {CODE}" in capsys.readouterr().out
+    assert onnxruntime.InferenceSession(str(model)).get_outputs()[0].shape[1] == 10
+    assert (tmp_path / "p" / "allocation.png").is_file()
+    assert main(["report", str(folder), "--export", str(model), "--trial", "99"]) == 1
+    assert "there is no trial 99" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["search"], 2, "expected either data (to train on) or table"),
+        (["search", "--data", "digits"], 2, "space: expected a name or a file; declared: resnet18,"),
+        (["search", "--data", "digits", "--space", "resnet81"], 2, "did you mean resnet18"),
+        (["search", "--data", "imagenet", "--space", "resnet18"], 2, "data: expected digits"),
+        (["search", "--data", "digits", "--space", "mnv2_small", "--budget", "1K"], 2, "smallest reachable is"),
+        (
+            ["search", "--data", "digits", "--space", "mnv2_small", "--budget", "x=3"],
+            2,
+            "expected macs or params, got x",
+        ),
+        (["search", "--data", "digits", "--space", "mnv2_small", "--budget", "lots"], 2, "positive amount such as"),
+        (["search", "--data", "digits", "--space", "mnv2_small", "--searcher", "auto"], 2, "did you mean autobss"),
+        (["search", "--data", "digits", "--space", "mnv2_small", "--rounds", "0"], 2, "rounds: expected a positive"),
+        (["search", "--data", "digits", "--space", "resnet18_small", "--enqueue", "resnet18_small{1}"], 2, "L5"),
+        (["search", "--data", "digits", "--space", "mnv2_small", "--workers", "0"], 2, "workers: expected a positive"),
+        (["resume", "nowhere"], 1, "there is no study here; `autobss search` starts one"),
+        (["report", "nowhere"], 1, "there is no study here"),
+        (["search", "nowhere.yaml"], 1, "nowhere.yaml"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, arguments, code, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == code
+    err = capsys.readouterr().err
+    assert err.startswith("autobss: error: ")
+    assert err.count("\n") == 1
+    assert message in err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("tabel: x", "unknown key 'tabel': did you mean table or"),
+        ("- 1", "expected a mapping with keys of space, budget"),
+        ("{", "no YAML"),
+        ("{data: digits, table: x}", "either data"),
+        ("{data: digits, space: mnv2_small, rounds: many}", "rounds: expected a positive integer, got 'many'"),
+    ],
+)
+def test_bad_recipes_name_the_file_and_the_key(tmp_path, content, message):
+    path = tmp_path / "bad.yaml"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"bad\.yaml: ") as caught:
+        Recipe.load(path)
+    assert message in str(caught.value)
+
+
+def test_training_settings_of_a_recipe_are_checked():
+    with pytest.raises(ValueError, match=r"training: .*momentum"):
+        Recipe(space="mnv2_small", data="digits", training={"momentum": 3}).make_evaluator()
+
+
+def test_recipes_round_trip(tmp_path):
+    recipe = Recipe(space="mnv2_small", data="digits", budget="3M", training={"epochs": 2}, enqueue=(CODE,), seed=4)
+    path = tmp_path / "r.yaml"
+    path.write_text(recipe.dump())
+    assert Recipe.load(path) == recipe
+
+
+def test_the_space_is_counted_as_the_networks_that_are_trained():
+    space = Recipe(space="resnet18_small", data="digits", training={"input_size": 8}).make_space()
+    assert space.constraints[0].function.input_size == 8
+    assert (space.constraints[0].function.in_chans, space.constraints[0].function.num_classes) == (1, 10)
+    own = {
+        "family": "resnet18_small",
+        "C": {"step": 8, "high": 32},
+        "L": {"step": 1, "high": 2},
+        "budget": {"macs": "1M"},
+    }
+    assert Recipe(space=own, data="digits").make_space().constraints[0].upper == 1_000_000
+    assert Recipe(space=own, data="digits", budget="2M").make_space().constraints[0].upper == 2_000_000
+
+
+def test_budgets():
+    assert parse_budget("10M") == parse_budget("macs=10M") == {"macs": 10_000_000}
+    assert parse_budget("macs=1.5B, params=3M") == {"macs": 1_500_000_000, "params": 3_000_000}
+    assert parse_budget({"params": 5}) == {"params": 5}
+    assert parse_budget(7) == {"macs": 7}
+
+
+def test_plots_need_scores(tmp_path):
+    with pytest.raises(ValueError, match="no trial has a score yet"):
+        plot_history([], tmp_path / "h.png")
+    with pytest.raises(ValueError, match="at least 8 trials with a score, got 0"):
+        plot_refining(None, [], tmp_path / "r.png")
