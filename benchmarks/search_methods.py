@@ -71,8 +71,11 @@ def ours(make: Callable[[Space, int], Searcher]) -> Method:
     return method
 
 
-def optuna_sampler(name: str) -> Method:
-    """Optuna, asked for a batch before it is told; codes that it may not have are failed trials."""
+def optuna_sampler(name: str, rejections: int) -> Method:
+    """Optuna, asked for a batch before it is told; codes that it may not have are failed trials.
+
+    After so many `rejections` in a row a random feasible code takes the place (the GP's ask takes a second).
+    """
 
     def method(problem: Problem, seed: int) -> Code:
         import optuna
@@ -95,7 +98,7 @@ def optuna_sampler(name: str) -> Method:
             batch: list[tuple[optuna.Trial, Code]] = []
             for _ in range(problem.batch):
                 taken = {code for _, code in batch}
-                for _ in range(20):
+                for _ in range(rejections):
                     trial = study.ask(space)
                     row = np.array([trial.params[d.name] for d in problem.space.dimensions])
                     code = problem.space.decode(row[None])[0]
@@ -228,8 +231,8 @@ METHODS: dict[str, tuple[str, Method]] = {
     "random": ("random search", ours(lambda space, seed: RandomSearch(space, seed=seed))),
     "evolution": ("regularised evolution", ours(lambda space, seed: RegularizedEvolution(space, seed=seed))),
     "local": ("local search", ours(lambda space, seed: LocalSearch(space, seed=seed))),
-    "tpe": ("Optuna TPE, multivariate", optuna_sampler("tpe")),
-    "gp": ("Optuna GP", optuna_sampler("gp")),
+    "tpe": ("Optuna TPE, multivariate", optuna_sampler("tpe", 20)),
+    "gp": ("Optuna GP", optuna_sampler("gp", 5)),
     "qlognei": ("BoTorch qLogNEI, feasible set", botorch("feasible")),
     "qlognei-grown": ("BoTorch qLogNEI, our grown candidates", botorch("grown")),
     "pymoo": ("pymoo GA", pymoo_ga),

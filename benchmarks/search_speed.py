@@ -68,7 +68,7 @@ def main() -> int:
         "s to recommend",
         "MB at most",
     ]
-    title = "Search engine: time and memory of 64 scores in rounds of 16; torch and timm take 500-600 MB of the memory"
+    title = "Search engine: time and memory of 64 scores in rounds of 16, of the whole process with torch and timm"
     return report(__file__, title, header, rows, met, options)
 
 

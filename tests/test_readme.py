@@ -27,16 +27,18 @@ def test_python(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "my-network.onnx").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("line", [line for block in blocks("bash") for line in block.splitlines()])
-def test_bash(line, tmp_path, monkeypatch):
+@pytest.mark.parametrize("block", blocks("bash"))
+def test_bash(block, tmp_path, monkeypatch):
+    """The lines of a block, in one folder."""
     monkeypatch.chdir(tmp_path)
-    command, *arguments = shlex.split(line, comments=True)
-    if command == "autobss":
-        assert main(arguments) == 0
-    else:
-        assert arguments[0] == "install"
-        extra = re.fullmatch(r"autobss-zoo(?:\[(\w+)\])?", arguments[1])[1]
-        assert extra is None or f"\n{extra} = [" in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for line in block.splitlines():
+        command, *arguments = shlex.split(line, comments=True)
+        if command == "autobss":
+            assert main(arguments) == 0
+        else:
+            assert arguments[0] == "install"
+            extra = re.fullmatch(r"autobss-zoo(?:\[(\w+)\])?", arguments[1])[1]
+            assert extra is None or f"\n{extra} = [" in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
 def test_every_figure_of_the_first_table_is_the_registrys():

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -31,7 +31,7 @@ _DEPTH = 3
 _TRIES = 64  # draws of a prefix before it is enumerated
 _BLOCK = 1 << 18  # codes at a time
 _TRIAL, _PATIENCE = 1 << 20, 1 << 24  # draws that show the acceptance rate; the most that rejection may need
-_SMALL = 1 << 18  # spaces of so many codes are enumerated: a fraction of a second
+_SMALL = 1 << 22  # spaces of so many codes are enumerated, in a second
 
 Sampler = Callable[[Space, int, np.random.Generator], np.ndarray]
 
@@ -53,7 +53,7 @@ def uniform(space: Space, n: int, rng: np.random.Generator) -> np.ndarray:
     found = [np.empty((0, space.ndim), np.int64)]
     missing, drawn, block = n, 0, max(4 * n, 1 << 12)
     while missing > 0:
-        rows = rng.integers(0, space.lengths, (block, space.ndim))
+        rows = rng.integers(0, space.reach, (block, space.ndim))
         rows = rows[space.feasible(rows)][:missing]
         found.append(rows)
         missing, drawn = missing - len(rows), drawn + block
@@ -70,7 +70,7 @@ def _gibbs(space: Space, n: int, rng: np.random.Generator, sweeps: int = 30) -> 
     rows = np.repeat(space.smallest(), n, axis=0)
     for _ in range(sweeps):
         for i in rng.permutation(space.ndim):
-            k = int(space.lengths[i])
+            k = int(space.reach[i])
             options = np.repeat(rows, k, axis=0)
             options[:, i] = np.tile(np.arange(k), n)
             keys = np.where(space.feasible(options), rng.random(n * k), -1.0).reshape(n, k)
@@ -192,17 +192,17 @@ def around(space: Space, positions: np.ndarray, rng: np.random.Generator) -> np.
     return np.unique(np.concatenate([near, grow(space, near, rng), grow(space, near, rng)]), axis=0)
 
 
-def maximal(space: Space) -> np.ndarray:
-    """Every code that cannot grow, by enumeration of a small space; positions of shape (n, m)."""
-    rows = np.concatenate(list(space.enumerate()))
-    for i in range(space.ndim):
-        grown = rows.copy()
-        grown[:, i] += 1
-        inside = grown[:, i] < space.lengths[i]
-        can = np.zeros(len(rows), bool)
-        can[inside] = space.feasible(grown[inside])
-        rows = rows[~can]
-    return rows
+def maximal(space: Space) -> Iterator[np.ndarray]:
+    """Every code that cannot grow, by enumeration of a small space; positions of shape (n, m), a part at a time."""
+    for rows in space.enumerate():
+        for i in range(space.ndim):
+            grown = rows.copy()
+            grown[:, i] += 1
+            inside = grown[:, i] < space.lengths[i]
+            can = np.zeros(len(rows), bool)
+            can[inside] = space.feasible(grown[inside])
+            rows = rows[~can]
+        yield rows
 
 
 def build(
@@ -221,12 +221,17 @@ def build(
         Positions, an integer array of shape (n, m), in lexicographic order. Where fewer exist, all of them (of spaces
         too large to enumerate: all that many further samples found), with a warning.
     """
-    if space.size <= _SMALL:
-        everything = maximal(space) if growth else np.concatenate(list(space.enumerate()))
-        if len(everything) <= n:
-            if len(everything) < n:
-                _warn_fewer(space, len(everything), n)
-            return everything
+    if space.reach.prod(dtype=float) <= _SMALL:
+        parts, total = [], 0
+        for rows in maximal(space) if growth else space.enumerate():
+            parts.append(rows)
+            total += len(rows)
+            if total > n:
+                break
+        else:
+            if total < n:
+                _warn_fewer(space, total, n)
+            return np.concatenate(parts)
     found = np.empty((0, space.ndim), np.int64)
     stale = 0
     while len(found) < n and stale < 5:
@@ -234,7 +239,7 @@ def build(
         rows = grow(space, rows, rng) if growth else rows
         fresh = np.setdiff1d(_keys(rows), _keys(found))
         before, found = len(found), np.concatenate([found, _rows(fresh, space.ndim)])
-        stale = stale + 1 if len(found) - before < n // 100 else 0
+        stale = stale + 1 if len(found) - before <= n // 1000 else 0
     if len(found) > n:
         found = found[rng.choice(len(found), n, replace=False)]
     elif len(found) < n:

@@ -152,7 +152,8 @@ def _report(arguments: argparse.Namespace) -> int:
     from .report import to_csv, to_json
 
     folder, recipe = arguments.folder, _recipe(arguments.folder)
-    records, searcher = read_records(folder, recipe.storage), recipe.make_searcher()
+    searcher = recipe.make_searcher()  # first: codes that are no networks are known by their space
+    records = read_records(folder, recipe.storage)
     scored = [r for r in records if r.value is not None]
     answer = searcher.recommend(r.observation for r in records if r.state != "waiting") if scored else None
     _show(records, answer, searcher.direction, arguments.top)

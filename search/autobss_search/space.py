@@ -65,11 +65,14 @@ class Constraint:
         upper: The largest cost allowed.
         function: The cost of an integer array of codes of shape (n, m), as an array of shape (n,). `each` makes one of
             a function of a single code.
+        monotone: Whether a growth step never lowers the cost. Then values that are over the bound even in the smallest
+            code are never looked at, which makes tight budgets quick.
     """
 
     name: str
     upper: float
     function: Callable[[np.ndarray], np.ndarray]
+    monotone: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.upper, bool) or not isinstance(self.upper, (int, float)) or not self.upper > 0:
@@ -188,6 +191,18 @@ class Space:
         """The number of choices of each dimension, shape (m,)."""
         return np.array([len(d.choices) for d in self.dimensions])
 
+    @cached_property
+    def reach(self) -> np.ndarray:
+        """For each dimension the number of its choices that any code can have; `lengths` or less, shape (m,)."""
+        bounds = [c for c in self.constraints if c.monotone]
+        out = self.lengths.copy()
+        for i, k in enumerate(self.lengths):
+            rows = np.zeros((k, self.ndim), np.int64)
+            rows[:, i] = np.arange(k)
+            values = self.values(rows)
+            out[i] = np.all([c.function(values) <= c.upper for c in bounds], axis=0).sum() if bounds else k
+        return out
+
     @property
     def size(self) -> int:
         """The exact number of codes, those that break a constraint included."""
@@ -201,15 +216,16 @@ class Space:
         """
         if not self.constraints:
             return self.size
-        if self.size > _ENUMERABLE:
-            raise SpaceError(f"{self.size:,} codes are too many to enumerate; candidates.estimate_count samples them")
+        if (size := math.prod(self.reach.tolist())) > _ENUMERABLE:
+            raise SpaceError(f"{size:,} codes are too many to enumerate")
         return sum(len(rows) for rows in self.enumerate())
 
     def enumerate(self) -> Iterator[np.ndarray]:
         """All codes that meet the constraints, as arrays of positions in lexicographic order, a part at a time."""
-        for start in range(0, self.size, _CHUNK):
-            flat = np.arange(start, min(start + _CHUNK, self.size))
-            rows = np.stack(np.unravel_index(flat, tuple(self.lengths)), axis=1)
+        shape = tuple(self.reach.tolist())
+        for start in range(0, math.prod(shape), _CHUNK):
+            flat = np.arange(start, min(start + _CHUNK, math.prod(shape)))
+            rows = np.stack(np.unravel_index(flat, shape), axis=1)
             yield rows[self.feasible(rows)]
 
     @cached_property

@@ -148,7 +148,7 @@ def _space(spec: Mapping[str, Any], constraints: tuple[Constraint, ...], where: 
         budget = {"macs": int(functions["macs"](np.array([family.original]))[0])}
     if odd := budget.keys() - functions.keys():
         raise SpaceError(f"{where}: budget: expected {' or '.join(functions)}, got {', '.join(sorted(odd))}")
-    bounds = tuple(Constraint(key, parse_amount(value), functions[key]) for key, value in budget.items())
+    bounds = tuple(Constraint(key, parse_amount(value), functions[key], monotone=True) for key, value in budget.items())
     return Space(family.name, dimensions, bounds + constraints)
 
 
