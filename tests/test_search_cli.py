@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 
 import onnxruntime
 import pytest
@@ -137,6 +139,30 @@ def test_recipes_round_trip(tmp_path):
     path = tmp_path / "r.yaml"
     path.write_text(recipe.dump())
     assert Recipe.load(path) == recipe
+
+
+def test_a_kept_recipe_depends_on_no_other_file_or_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own = {"family": "resnet18_small", "C": {"step": 8, "high": 32}, "L": {"step": 1, "high": 2}}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(own))
+    kept = yaml.safe_load(Recipe(space="own.yaml", data="digits", budget="1M").dump())
+    assert kept["space"] == own
+    table(tmp_path, "elsewhere")
+    assert yaml.safe_load(Recipe(table="elsewhere.json").dump())["table"] == str(tmp_path / "elsewhere.json")
+
+
+def test_options_replace_single_settings_of_the_training(tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text("{space: mnv2_small, data: digits, training: {epochs: 9, input_size: 8}}")
+    assert Recipe.load(path, training={"epochs": 2}).training == {"epochs": 2, "input_size": 8}
+
+
+def test_a_report_in_another_process_knows_the_codes_of_a_table(tmp_path, capsys):
+    folder = str(tmp_path / "study")
+    options = ["--rounds", "1", "--batch", "4", "--folder", folder]
+    assert main(["search", "--table", table(tmp_path, "apart"), *options]) == 0
+    command = [sys.executable, "-m", "autobss_search.cli", "report", folder]
+    assert "answer: table_apart{" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def test_the_space_is_counted_as_the_networks_that_are_trained():

@@ -74,6 +74,11 @@ class AutoBSS(Searcher):
         rng = np.random.default_rng(self.seed)
         return candidates.build(self.space, rng, self.n_candidates, sampler, self.growth)
 
+    def use_candidates(self, positions: np.ndarray) -> None:
+        """Search among these candidates instead, such as those that a resumed study has kept."""
+        self.candidates = positions
+        self.__dict__.pop("_scale", None)
+
     def encode(self, positions: np.ndarray) -> np.ndarray:
         """Codes as the surrogate sees them before the linear refining: z-scores over the candidates, shape (n, m)."""
         mean, deviation = self._scale

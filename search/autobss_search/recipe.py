@@ -73,7 +73,7 @@ class Recipe:
 
     @classmethod
     def load(cls, path: str | Path, **overrides: Any) -> Recipe:
-        """Read a YAML file; `overrides` replace its values.
+        """Read a YAML file; `overrides` replace its values, those of `training` one by one.
 
         Raises:
             ValueError: If a key is unknown or a value is wrong; the message names the file.
@@ -87,15 +87,20 @@ class Recipe:
             raise ValueError(f"{path}: expected a mapping with keys of {', '.join(known)}")
         if unknown := [key for key in content if key not in known]:
             raise ValueError(f"{path}: unknown key {unknown[0]!r}: {did_you_mean(str(unknown[0]), known)}")
+        training = {**(content.get("training") or {}), **overrides.get("training", {})}
         try:
-            return cls(**{**content, **overrides})
+            return cls(**{**content, **overrides, "training": training})
         except (TypeError, ValueError) as error:
             raise ValueError(f"{path}: {error}") from None
 
     def dump(self) -> str:
-        """The recipe as YAML, without what is left at its default."""
+        """The recipe as YAML that means the same in any folder and after a space's file has changed."""
         values = {name: value for name, value in asdict(self).items() if value}
         values["enqueue"] = list(self.enqueue)
+        if self.table is not None:
+            values["table"] = str(Path(self.table).absolute())
+        if isinstance(self.space, str) and self.space not in list_spaces():
+            values["space"] = yaml.safe_load(Path(self.space).read_text(encoding="utf-8"))
         return yaml.safe_dump(values, sort_keys=False)
 
     def make_evaluator(self, models: Path | None = None) -> Evaluator:

@@ -93,13 +93,14 @@ def _run(folder: Path, recipe: Recipe, workers: int) -> int:
     for code in enqueue:
         searcher.space.check(code)
     executor = LocalProcesses(workers) if workers != 1 else in_process
-    warnings.showwarning = lambda text, *_: console.print(f"warning: {text}", highlight=False)
     console = Console(stderr=True, width=None if sys.stderr.isatty() else 160)
     columns = (TextColumn("scored"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with (
+        warnings.catch_warnings(),
         Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress,
         Study(folder, searcher, evaluate, executor, recipe.rounds, recipe.batch, recipe.storage) as study,
     ):
+        warnings.showwarning = lambda text, *_: console.print(f"warning: {text}", highlight=False)
         if not (folder / RECIPE).exists():
             write_atomically(folder / RECIPE, recipe.dump().encode())
         task = progress.add_task("scored", total=recipe.rounds * recipe.batch)

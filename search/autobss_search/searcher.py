@@ -138,7 +138,7 @@ class Searcher(ABC):
         Raises:
             SpaceError: If none exist.
         """
-        observations = sorted(observations)
+        observations = sorted(observations, key=lambda o: o.code)
         pending = sorted(pending)
         known = {o.code for o in observations} | set(pending)
         rng = np.random.default_rng([self.seed, round, len(pending)])
@@ -207,7 +207,8 @@ class Searcher(ABC):
         known = [o for o in (self.observations if observations is None else observations) if o.value is not None]
         if not known:
             raise ValueError("no score was told yet")
-        return self._recommend(sorted(known))
+        with threadpool_limits(1):
+            return self._recommend(sorted(known, key=lambda o: o.code))
 
     def _recommend(self, known: list[Observation]) -> Code:
         return max(known, key=lambda o: self._signed(o.value)).code  # type: ignore[arg-type]

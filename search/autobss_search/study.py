@@ -153,7 +153,7 @@ class Study:
         if kept is None:
             self.ledger.keep("candidates", self.searcher.candidates)
         else:
-            self.searcher.candidates = kept
+            self.searcher.use_candidates(kept)
         if self.searcher.refining and round:
             before = [r.observation for r in records if r.round < round]
             self.ledger.keep(f"refining_{round}", self.searcher.refine(before))
