@@ -1,5 +1,6 @@
 """Studies: the ledger, failures, what a kill loses (nothing), and what is refused."""
 
+import contextlib
 import os
 import random
 import signal
@@ -86,6 +87,39 @@ def test_a_kill_between_two_writes_of_a_batch_changes_nothing(uninterrupted, tmp
     with study(tmp_path) as running:
         running.run()
     assert outcome(tmp_path) == uninterrupted
+
+
+class Crash(BaseException):
+    """Stands for a kill at a place where a real one cannot be timed."""
+
+
+@pytest.mark.parametrize(
+    "write", ["set_trial_user_attr", "set_trial_param", "set_trial_state_values", "create_new_trial"]
+)
+@pytest.mark.parametrize("after", [0, 2, 5, 11, 40])
+def test_a_crash_at_any_write_changes_nothing(tmp_path, monkeypatch, write, after):
+    code = killable().decode(np.full((1, 5), 2))[0]
+    with study(tmp_path / "whole") as running:
+        running.enqueue(code)
+        running.run()
+    storage, left = optuna.storages.RDBStorage, [after]
+    genuine = getattr(storage, write)
+
+    def crashes(self, *args, **kwargs):
+        if left[0] == 0:
+            raise Crash
+        left[0] -= 1
+        return genuine(self, *args, **kwargs)
+
+    with study(tmp_path / "crashed") as running:
+        running.enqueue(code)
+        monkeypatch.setattr(storage, write, crashes)
+        with contextlib.suppress(Crash):  # for want of so many writes it may run to its end
+            running.run()
+    monkeypatch.undo()
+    with study(tmp_path / "crashed") as running:
+        running.run()
+    assert outcome(tmp_path / "crashed") == outcome(tmp_path / "whole")
 
 
 @pytest.mark.slow
@@ -184,6 +218,7 @@ def test_refining_matrices_are_kept(tmp_path):
 
 
 def test_enqueued_codes_take_places_of_the_next_round(tmp_path):
+    killable()
     code = Code("killable", (8, 8, 8, 4, 1))
     with study(tmp_path) as running:
         running.enqueue(code)

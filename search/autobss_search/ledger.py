@@ -29,7 +29,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from autobss_zoo.codes import Code
 
 from .errors import SpaceError, StudyError
-from .searcher import DIRECTIONS, Observation
+from .searcher import Observation
 from .space import Dimension, Space
 
 NAME = "autobss"
@@ -88,7 +88,6 @@ class Ledger:
     def __init__(
         self, folder: Path, space: Space, identity: Mapping[str, Any], storage: str | None, direction: str = "maximize"
     ) -> None:
-        assert direction in DIRECTIONS
         self.folder, self.space = folder, space
         self._distributions = {d.name: _distribution(d) for d in space.dimensions}
         folder.mkdir(parents=True, exist_ok=True)
@@ -166,18 +165,19 @@ class Ledger:
                     raise SpaceError(f"{code} has a trial already")
             except SpaceError as error:
                 errors.append(f"enqueued trial {trial.number}: {error}")
-                self._storage.set_trial_user_attr(trial._trial_id, "errors", [str(error)])
-                self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+                self.finish(trial.number, None, 0.0, str(error), last=True)
                 continue
             known.add(code)
+            id_ = self._id(trial.number)
             for name, value in self._params(code).items():
                 distribution = self._distributions[name]
-                internal = distribution.to_internal_repr(value)
-                self._storage.set_trial_param(trial._trial_id, name, internal, distribution)
-            attributes = self._attributes(code, round, "enqueued", trial.number)
-            for key in sorted(attributes, key="code".__eq__):  # the code last: with it the trial is claimed
-                self._storage.set_trial_user_attr(trial._trial_id, key, attributes[key])
+                self._storage.set_trial_param(id_, name, distribution.to_internal_repr(value), distribution)
+            for key, attribute in self._attributes(code, round, "enqueued", trial.number).items():
+                self._storage.set_trial_user_attr(id_, key, attribute)
         return errors
+
+    def _id(self, number: int) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(self._storage.get_study_id_from_name(NAME), number)
 
     def enqueue(self, code: Code) -> None:
         """Have a code scored in the next round, in one of its places."""
@@ -194,7 +194,7 @@ class Ledger:
             error: Why it failed.
             last: Whether a failed trial is left out; else it waits for another attempt.
         """
-        id_ = self._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
+        id_ = self._id(number)
         if error is not None:
             errors = [*self._storage.get_trial(id_).user_attrs.get("errors", []), error]
             self._storage.set_trial_user_attr(id_, "errors", errors)
@@ -231,6 +231,7 @@ class Ledger:
 
     def _attributes(self, code: Code, round: int, source: str, seed: int) -> dict[str, Any]:
         costs = {name: cost[0].item() for name, cost in self.space.costs(self.space.encode([code])).items()}
+        # The code is last: with it a trial that a user enqueued is claimed.
         return {"round": round, "source": source, "seed": seed, "costs": costs, "code": str(code)}
 
     def _params(self, code: Code) -> dict[str, Any]:

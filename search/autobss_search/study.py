@@ -119,7 +119,9 @@ class Study:
             if waiting:
                 self.on_event(f"round {round + 1} of {self.rounds}: {len(waiting)} codes to score")
             while waiting:
-                jobs = [Job(r.number, r.code, r.seed) for r in waiting]
+                for record in [r for r in waiting if len(r.errors) >= ATTEMPTS]:  # killed while it was written
+                    self.ledger.finish(record.number, None, 0.0, None, last=True)
+                jobs = [Job(r.number, r.code, r.seed) for r in waiting if len(r.errors) < ATTEMPTS]
                 for outcome in self._executor(self._evaluate, jobs):
                     self._finish(outcome)
                 waiting = [r for r in self.records if r.round == round and r.state == "waiting"]
