@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test test-slow lint format types cards benchmarks clean
+.PHONY: setup demo test test-slow lint format types cards benchmarks peers clean
 
 setup: $(READY)
 
@@ -14,7 +14,7 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
-demo: $(READY)  ## train two small networks on digits, export the better one to ONNX and check it
+demo: $(READY)  ## search a small network on digits in 32 trainings, export what was found to ONNX and check it
 	$(BIN)/python examples/demo.py
 
 test: $(READY)  ## the fast tests
@@ -37,8 +37,12 @@ types: $(READY)
 cards: $(READY)  ## write model_cards/ and docs/costs.md from the registry
 	$(BIN)/python -m autobss_zoo.cards
 
-benchmarks: $(READY)  ## every figure that README states
-	for script in closed_form import_time throughput; do $(BIN)/python benchmarks/$$script.py --write || exit 1; done
+benchmarks: $(READY)  ## every figure that README states, but for the next
+	for script in closed_form import_time throughput search_speed; do \
+		$(BIN)/python benchmarks/$$script.py --write || exit 1; done
+
+peers: $(READY)  ## AutoBSS beside other searchers: make peers TABLE=Results_MobileNet.json (hours; goes on where it was)
+	$(BIN)/python benchmarks/search_peers.py --table $(TABLE) --write
 
 clean:
 	rm -rf .venv outputs

@@ -18,7 +18,6 @@ from .surrogate import GaussianProcess, paper_process
 
 PRESETS = ("default", "paper")
 _EXPANSIONS, _EXPANDED = 2, 40  # local refinement of the candidates: how often, around how many codes
-_OWN = 0.25  # share of a score's residual that the answer trusts; between 0.2 and 0.33 measured alike
 
 
 class AutoBSS(Searcher):
@@ -140,16 +139,16 @@ class AutoBSS(Searcher):
         x = self.encode(pool) @ weight.T
         return pool[clustering.centers(x, clustering.schedule(round, len(pool)), self.seed)]
 
-    def _process(self, known: list[Observation], weight: np.ndarray, own: float = 0.0) -> GaussianProcess:
+    def _process(self, known: list[Observation], weight: np.ndarray) -> GaussianProcess:
         x = self.encode(self.space.encode(o.code for o in known)) @ weight.T
         if self.preset == "paper":
             return paper_process(x, _values(known), np.array([o.round == 0 for o in known]))
-        return fitted_process(x, _values(known), own)
+        return fitted_process(x, _values(known))
 
     def _recommend(self, known: list[Observation]) -> Code:
         if self.preset == "paper" or len(known) < 2:
             return super()._recommend(known)
-        process = self._process(self.scored(known), self.refine(known), _OWN)
+        process = self._process(self.scored(known), self.refine(known))
         return known[int(process.predict(process.x)[0].argmax())].code
 
 
