@@ -231,6 +231,23 @@ def test_enqueued_codes_take_places_of_the_next_round(tmp_path):
         assert Counter(r.round for r in running.records) == {0: 8, 1: 8, 2: 8}
 
 
+def test_known_scores_are_learnt_from_and_not_asked_for_again(tmp_path):
+    rows = np.concatenate(list(killable().enumerate()))
+    known = killable().decode(rows[::97][:20])
+    with study(tmp_path) as running:
+        for code in known:
+            running.tell(code, float(sum(code.values)))
+        with pytest.raises(StudyError, match="told once, before the first round"):
+            running.tell(known[0], 3.0)
+        with pytest.raises(ValueError, match="expected a finite score, got nan"):
+            running.tell(killable().decode(rows[[1]])[0], float("nan"))
+        running.run()
+        assert Counter(r.round for r in running.records) == {-1: 20, 0: 8, 1: 8, 2: 8}
+        assert len({r.code for r in running.records}) == 44
+        with pytest.raises(StudyError, match="before the first round"):
+            running.tell(killable().decode(rows[[1]])[0], 3.0)
+
+
 def test_optunas_own_enqueue_is_honoured_and_nonsense_is_named(tmp_path):
     said = []
     with study(tmp_path, on_event=said.append) as running:

@@ -2,7 +2,7 @@
 
 Optuna's dashboard, plots, importances, dataframes and `enqueue_trial` work on it. It is the ledger and not the loop:
 its own samplers would propose one trial at a time, after the trial exists. Trials carry user attributes: code, round,
-source ("searcher" or "enqueued"), seed, costs, seconds, and the errors of failed attempts.
+source ("searcher", "enqueued" or "known"), seed, costs, seconds, and the errors of failed attempts.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Record:
     Attributes:
         number: The trial's number in the storage.
         code: The code.
-        round: The round that it belongs to, from 0.
-        source: "searcher", or "enqueued" by a user.
+        round: The round that it belongs to, from 0; -1 if its score was known before.
+        source: "searcher"; "enqueued" or "known" by a user.
         seed: Of its training.
         state: "waiting", "complete" or "failed".
         value: The score; None if there is none.
@@ -137,11 +137,12 @@ class Ledger:
         """The trials in order, without those that a user enqueued and no round has claimed yet."""
         return _records(self._study)
 
-    def add(self, code: Code, round: int, source: str, seed: int) -> None:
-        """Write a trial that waits to be scored, in one transaction."""
+    def add(self, code: Code, round: int, source: str, seed: int, value: float | None = None) -> None:
+        """Write a trial, in one transaction; without a value it waits to be scored."""
         self._study.add_trial(
             create_trial(
-                state=TrialState.WAITING,
+                state=TrialState.WAITING if value is None else TrialState.COMPLETE,
+                value=value,
                 params=self._params(code),
                 distributions=self._distributions,
                 user_attrs=self._attributes(code, round, source, seed),

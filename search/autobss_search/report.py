@@ -19,7 +19,10 @@ def ranked(records: Sequence[Record], direction: str = "maximize") -> list[Recor
 
 
 def rounds(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """For each round: trials, scored, failed, waiting, the best and the mean score, seconds in all."""
+    """For each round its trials, how many are scored, failed and waiting, the best and mean score, and seconds in all.
+
+    Rounds count from 1; 0 has the scores that were known before.
+    """
     out = []
     for round in sorted({r.round for r in records}):
         mine = [r for r in records if r.round == round]

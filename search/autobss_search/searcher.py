@@ -27,7 +27,7 @@ class Observation(NamedTuple):
     Attributes:
         code: The code.
         value: The mean of its scores; None if all of them failed.
-        round: The round that proposed it, from 0; also 0 for codes that were known before.
+        round: The round that proposed it, from 0; -1 for codes that were known before.
     """
 
     code: Code
@@ -73,7 +73,7 @@ class Searcher(ABC):
     @property
     def observations(self) -> list[Observation]:
         return [
-            Observation(code, float(np.mean(values)) if values else None, self._rounds.get(code, 0))
+            Observation(code, float(np.mean(values)) if values else None, self._rounds.get(code, -1))
             for code, values in sorted(self._values.items())
         ]
 

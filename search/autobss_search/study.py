@@ -19,6 +19,7 @@ from typing import Any
 from autobss_zoo.codes import Code
 
 from .autobss import AutoBSS
+from .errors import StudyError
 from .executors import Evaluator, Executor, Job, Outcome, in_process
 from .ledger import Ledger, Record
 from .searcher import BATCH, Searcher
@@ -96,6 +97,22 @@ class Study:
             SpaceError: If the code is not in the space.
         """
         self.ledger.enqueue(code)
+
+    def tell(self, code: Code, value: float) -> None:
+        """Record a score that is known already, before the first round is proposed.
+
+        Raises:
+            SpaceError: If the code is not in the space.
+            StudyError: If it has a trial, or the study is under way.
+            ValueError: If the score is not finite.
+        """
+        self.searcher.space.check(code)
+        if not math.isfinite(value):
+            raise ValueError(f"{code}: expected a finite score, got {value!r}")
+        records = self.records
+        if any(r.round >= 0 for r in records) or code in {r.code for r in records}:
+            raise StudyError(f"{code}: known scores are told once, before the first round")
+        self.ledger.add(code, -1, "known", 0, float(value))
 
     def recommend(self) -> Code:
         """The searcher's answer.
