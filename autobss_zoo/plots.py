@@ -31,7 +31,11 @@ def stages_of_both(a: Mapping[str, Cost], b: Mapping[str, Cost]) -> list[str]:
 
 
 def plot_allocation(
-    networks: Sequence[tuple[str, Code]], path: str | os.PathLike[str], input_size: int | None = None
+    networks: Sequence[tuple[str, Code]],
+    path: str | os.PathLike[str],
+    input_size: int | None = None,
+    in_chans: int = 3,
+    num_classes: int = 1000,
 ) -> None:
     """Draw how two networks spend their budget on the stages, after AutoBSS's Figure 4.
 
@@ -41,6 +45,7 @@ def plot_allocation(
         networks: A label and a code of each of the two.
         path: The file to write, .png, .svg or .pdf.
         input_size: Side of the image in pixels; each family's own when None.
+        in_chans, num_classes: Of the networks.
 
     Raises:
         ValueError: If the suffix is another, or the networks do not have the same stages.
@@ -48,7 +53,7 @@ def plot_allocation(
     """
     from matplotlib.figure import Figure
 
-    costs = [family_of(code).stage_costs(code, input_size) for _, code in networks]
+    costs = [family_of(code).stage_costs(code, input_size, in_chans, num_classes) for _, code in networks]
     stages = stages_of_both(*costs)
     numbers = [stage.removeprefix("stage") for stage in stages]
     coded = [n for n in numbers if f"C{n}" in networks[0][1].as_dict()]

@@ -52,9 +52,8 @@ def main() -> int:
             study.enqueue(HAND_MADE)
         found = study.run()
         plot_history(study.records, OUTPUTS / "history.png")
-    plot_allocation(
-        [(f"hand-made {HAND_MADE}", HAND_MADE), (f"found {found}", found)], OUTPUTS / "allocation.png", SIZE
-    )
+    networks = [(f"hand-made {HAND_MADE}", HAND_MADE), (f"found {found}", found)]
+    plot_allocation(networks, OUTPUTS / "allocation.png", SIZE, **CLASSES["digits"])
 
     console.print(f"Training {found} and the hand-made network {len(SEEDS)} times each, to be tested.")
     jobs = [Job(i, code, seed) for i, (code, seed) in enumerate((c, s) for c in (found, HAND_MADE) for s in SEEDS)]

@@ -112,6 +112,13 @@ class Recipe:
         except TypeError as error:
             raise ValueError(f"training: {error}") from None
 
+    @property
+    def counting(self) -> dict[str, Any]:
+        """What the networks that are trained are counted with: input_size, in_chans, num_classes."""
+        evaluator = self.make_evaluator()
+        assert isinstance(evaluator, Training)
+        return {"input_size": evaluator.input_size, **CLASSES[evaluator.data]}
+
     def make_space(self) -> Space:
         """The space under the budget, counted as the networks that are trained."""
         budget: Any = self.budget
@@ -120,22 +127,15 @@ class Recipe:
             raise SpaceError(f"budget: expected {' or '.join(known)}, got {', '.join(sorted(odd))}")
         if self.table is not None:
             return Table(self.table).space(macs=budget.get("macs"))
-        counting: dict[str, Any] = {"input_size": self._training.input_size, **CLASSES[self._training.data]}
         if isinstance(self.space, str) and self.space in list_spaces():
-            return get_space(self.space, **budget, **counting)
+            return get_space(self.space, **budget, **self.counting)
         if isinstance(self.space, str) and not Path(self.space).is_file():
             raise SpaceError(f"space: {self.space!r} is no file: {did_you_mean(self.space, list_spaces())}")
         if isinstance(self.space, str):
             source = yaml.safe_load(Path(self.space).read_text(encoding="utf-8"))
         else:
             source = self.space
-        return load_space({**counting, **(source if isinstance(source, Mapping) else {})}, budget)
-
-    @property
-    def _training(self) -> Training:
-        evaluator = self.make_evaluator()
-        assert isinstance(evaluator, Training)
-        return evaluator
+        return load_space({**self.counting, **(source if isinstance(source, Mapping) else {})}, budget)
 
     def make_searcher(self) -> Searcher:
         """The searcher over the space."""

@@ -185,9 +185,8 @@ def _plot(folder: Path, recipe: Recipe, searcher: Any, records: list[Record], an
     if sum(r.value is not None for r in records) >= 8:
         plot_refining(paper, records, folder / "refining.png")
     if family := FAMILIES.get(searcher.space.family):
-        size = recipe.make_evaluator().input_size  # type: ignore[attr-defined]  # codes of a family are trained
         both = [(f"hand-made {Code(family.name, family.original)}", Code(family.name, family.original))]
-        plot_allocation([*both, (f"found {answer}", answer)], folder / "allocation.png", size)
+        plot_allocation([*both, (f"found {answer}", answer)], folder / "allocation.png", **recipe.counting)
 
 
 def _export(folder: Path, code: Any, path: Path, recipe: Recipe) -> None:

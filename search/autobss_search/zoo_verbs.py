@@ -190,7 +190,8 @@ def _compare(arguments: argparse.Namespace) -> int:
         raise ValueError(f"{arguments.a} is counted at {size} pixels, {arguments.b} at {size_b}: give --input-size")
     names = stages_of_both(costs_a, costs_b)
     if arguments.plot:  # first, so that an error prints nothing else
-        plot_allocation([(arguments.a, a), (arguments.b, b)], arguments.plot, size)
+        networks = [(arguments.a, a), (arguments.b, b)]
+        plot_allocation(networks, arguments.plot, size, arguments.in_chans, arguments.num_classes)
     most = max(cost.macs for costs in (costs_a, costs_b) for cost in costs.values())
     columns = max(_columns(a), _columns(b), key=len)
     longest = 20 if len(columns) == 2 else 10  # bars, so that a row fits 80 columns
