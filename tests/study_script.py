@@ -24,7 +24,7 @@ def killable():
 
 
 class Score:
-    """A rugged function of the code and the seed; takes some time, and fails for some codes."""
+    """A rugged function of the code and the seed; takes some time, and fails for some seeds."""
 
     def __init__(self, seconds=0.0):
         self.seconds = seconds
@@ -34,7 +34,7 @@ class Score:
 
     def __call__(self, code, seed):
         time.sleep(self.seconds)
-        if sum(code.values) % 5 == 0:
+        if seed % 6 == 2:
             raise RuntimeError("out of memory")
         return float(sum((i + 1) * v**0.5 for i, v in enumerate(code.values)) + (seed * 7 % 5) / 10)
 
