@@ -11,6 +11,7 @@ A run that is interrupted continues where it was.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib.util
 import itertools
 import json
@@ -29,6 +30,7 @@ from machine import machine
 from rich.progress import Progress
 
 from autobss_search.evaluators.tabular import Table
+from autobss_zoo.plots import COLOURS, save
 
 FIGURES = ("regret", "smooth", "percentile", "undrawn")
 
@@ -89,7 +91,9 @@ def main() -> int:
     parser.add_argument("--methods", default="", help="comma-separated; all when left out")
     parser.add_argument("--repetitions", type=int, default=50)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
-    parser.add_argument("--runs", help="where finished runs are kept (outputs/search_peers/<table>.jsonl)")
+    parser.add_argument(
+        "--runs", help="where finished runs are kept, beside the Markdown table and the plot (outputs/search_peers/)"
+    )
     parser.add_argument(
         "--write", action="store_true", help="also write benchmarks/results/search_peers_<table>.md, .png"
     )
@@ -106,15 +110,17 @@ def main() -> int:
         parser.error(f"unknown methods {', '.join(sorted(unknown))}; known: {', '.join(METHODS)}")
     fractions = [float(f) for f in options.fractions.split(",")]
     name = Path(options.table).name.partition(".")[0].lower()
-    kept = Path(options.runs or f"outputs/search_peers/{name}.jsonl")
+    digest = hashlib.sha256(Path(options.table).read_bytes()).hexdigest()[:8]
+    kept = Path(options.runs or f"outputs/search_peers/{name}-{digest}.jsonl")
     kept.parent.mkdir(parents=True, exist_ok=True)
     jobs = list(itertools.product(range(options.repetitions), fractions, methods))
     figures = measure(options.table, jobs, kept, options.workers)
     table, met = summary(figures, methods, fractions, options.repetitions, name)
     print(table)
+    outs = [kept.with_suffix("")]
     if options.write:
-        out = Path(__file__).parent / "results" / f"search_peers_{name}"
-        out.parent.mkdir(exist_ok=True)
+        outs.append(Path(__file__).parent / "results" / f"search_peers_{name}")
+    for out in outs:
         out.with_suffix(".md").write_text(table, encoding="utf-8")
         plot(figures, methods, fractions, options.repetitions, out.with_suffix(".png"))
     return 0 if met or not options.check else 1
@@ -202,18 +208,18 @@ def plot(figures: dict, methods: list[str], fractions: list[float], repetitions:
     for axes, name, title in zip(
         figure.subplots(1, 2, sharey=True), ("regret", "smooth"), ("regret", "regret on the smooth fit"), strict=True
     ):
-        for offset, fraction, colour in zip((0.2, 0, -0.2), fractions, ("#0072B2", "#E69F00", "#009E73"), strict=False):
+        for i, (offset, fraction) in enumerate(zip(np.linspace(0.2, -0.2, len(fractions)), fractions, strict=True)):
             points = [mean_and_error(figures, m, [fraction], repetitions, name) for m in order]
             axes.errorbar(
                 [p[0] for p in points], np.arange(len(order)) + offset, xerr=[p[1] for p in points], fmt="o",
-                color=colour, label=f"at most {fraction:g} of the largest MACs", capsize=2, markersize=4,
+                color=COLOURS[i % len(COLOURS)], label=f"at most {fraction:g} of the largest MACs", capsize=2, markersize=4,
             )  # fmt: skip
         axes.set_yticks(range(len(order)), [METHODS[m][0].replace("**", "") for m in order])
         axes.set(xlabel="accuracy points, mean and standard error", title=title, xlim=(0, None))
         axes.grid(axis="x", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[1].legend(frameon=False, fontsize=8)
-    figure.savefig(path, dpi=130)
+    save(figure, path)
 
 
 if __name__ == "__main__":
