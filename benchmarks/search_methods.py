@@ -10,6 +10,7 @@ import logging
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -30,9 +31,15 @@ class Problem:
     rounds: int = 4
     drawn: dict[Code, int] = field(default_factory=dict)
 
+    @cached_property
+    def batches(self) -> list[int]:
+        """How many codes each round scores: `batch`, but no more than there are."""
+        left = min(self.batch * self.rounds, self.space.count())
+        return [min(self.batch, left - start) for start in range(0, left, self.batch)]
+
     @property
     def budget(self) -> int:
-        return self.batch * self.rounds
+        return sum(self.batches)
 
     def score(self, code: Code) -> float:
         """One of the code's trainings, drawn at random; each code is scored once."""
@@ -63,8 +70,8 @@ Method = Callable[[Problem, int], Code]
 def ours(make: Callable[[Space, int], Searcher]) -> Method:
     def method(problem: Problem, seed: int) -> Code:
         searcher = make(problem.space, seed)
-        for _ in range(problem.rounds):
-            for code in searcher.ask(problem.batch):
+        for n in problem.batches:
+            for code in searcher.ask(n):
                 searcher.tell(code, problem.score(code))
         return searcher.recommend()
 
@@ -94,9 +101,9 @@ def optuna_sampler(name: str, rejections: int) -> Method:
             d.name: optuna.distributions.IntDistribution(0, len(d.choices) - 1) for d in problem.space.dimensions
         }
         scored: dict[Code, float] = {}
-        for _ in range(problem.rounds):
+        for n in problem.batches:
             batch: list[tuple[optuna.Trial, Code]] = []
-            for _ in range(problem.batch):
+            for _ in range(n):
                 taken = {code for _, code in batch}
                 for _ in range(rejections):
                     trial = study.ask(space)
@@ -150,7 +157,7 @@ def botorch(candidates: str) -> Method:
             fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
             return model
 
-        for _ in range(problem.rounds - 1):
+        for n in problem.batches[1:]:
             acquisition = qLogNoisyExpectedImprovement(
                 fitted(),
                 choices[chosen],
@@ -158,9 +165,11 @@ def botorch(candidates: str) -> Method:
                 prune_baseline=True,
             )
             left = np.setdiff1d(np.arange(len(rows)), chosen)
+            if not len(left):  # fewer grown candidates than scores
+                break
             with torch.no_grad():
                 picked, _ = optimize_acqf_discrete(
-                    acquisition, q=min(problem.batch, len(left)), choices=choices[left], max_batch_size=2048
+                    acquisition, q=min(n, len(left)), choices=choices[left], max_batch_size=2048
                 )
             where = {tuple(row): i for i, row in enumerate(choices.tolist())}
             new = [where[tuple(row)] for row in picked.tolist()]

@@ -208,11 +208,12 @@ def plot(figures: dict, methods: list[str], fractions: list[float], repetitions:
     for axes, name, title in zip(
         figure.subplots(1, 2, sharey=True), ("regret", "smooth"), ("regret", "regret on the smooth fit"), strict=True
     ):
-        for i, (offset, fraction) in enumerate(zip(np.linspace(0.2, -0.2, len(fractions)), fractions, strict=True)):
+        offsets = np.linspace(0.2, -0.2, len(fractions))
+        for colour, offset, fraction in zip(itertools.cycle(COLOURS), offsets, fractions, strict=False):
             points = [mean_and_error(figures, m, [fraction], repetitions, name) for m in order]
             axes.errorbar(
                 [p[0] for p in points], np.arange(len(order)) + offset, xerr=[p[1] for p in points], fmt="o",
-                color=COLOURS[i % len(COLOURS)], label=f"at most {fraction:g} of the largest MACs", capsize=2, markersize=4,
+                color=colour, label=f"at most {fraction:g} of the largest MACs", capsize=2, markersize=4,
             )  # fmt: skip
         axes.set_yticks(range(len(order)), [METHODS[m][0].replace("**", "") for m in order])
         axes.set(xlabel="accuracy points, mean and standard error", title=title, xlim=(0, None))
