@@ -44,6 +44,8 @@ def test_search_report_and_every_file(tmp_path, capsys):
     assert [float(r["value"]) for r in rows] == [r.value for r in records]
     assert {"W1", "W4", "macs", "round", "seed", "errors"} <= rows[0].keys()
     assert data[0]["elements"].keys() == {"W1", "W2", "W3", "W4"}
+    assert main(["report", folder, "--csv", f"{tmp_path}/no/t.csv"]) == 1
+    assert "t.csv: the folder" in capsys.readouterr().err
     for name in ("history.png", "refining.png"):
         assert (tmp_path / "plots" / name).read_bytes().startswith(b"\x89PNG")
 

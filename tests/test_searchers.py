@@ -214,6 +214,13 @@ def test_a_space_that_is_used_up_says_so(make):
         searcher.ask(1)
 
 
+def test_a_space_of_more_codes_than_integers_hold():
+    dimensions = [Dimension(f"W{i}", tuple(range(1, 17))) for i in range(1, 33)]
+    space = Space("huge32", dimensions, [Constraint("sum", 300, lambda v: v.sum(axis=1), monotone=True)])
+    assert space.size == 2**128
+    assert len(set(RandomSearch(space).ask(16)) | set(AutoBSS(space, n_candidates=100).ask(16))) == 32
+
+
 def accuracy_of_two(code):
     return float(sum(code.values))
 

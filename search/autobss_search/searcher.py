@@ -166,7 +166,7 @@ class Searcher(ABC):
             rows = candidates.uniform(self.space, 4 * n << min(attempt, 8), rng)
             out.update((code, None) for code in self.space.decode(rows) if code not in known)
         else:
-            if self.space.reach.prod() <= 1 << 18:  # then the few that are left can be listed
+            if self.space.reach.prod(dtype=float) <= 1 << 18:  # then the few that are left can be listed
                 rows = np.concatenate(list(self.space.enumerate()))
                 left = [code for code in self.space.decode(rows) if code not in known]
                 return [left[i] for i in rng.permutation(len(left))[:n]]
