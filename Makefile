@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test test-slow lint format types cards benchmarks peers clean
+.PHONY: setup demo test test-slow lint format types cards benchmarks peers study clean
 
 setup: $(READY)
 
@@ -38,11 +38,15 @@ cards: $(READY)  ## write model_cards/ and docs/costs.md from the registry
 	$(BIN)/python -m autobss_zoo.cards
 
 benchmarks: $(READY)  ## every figure that README states, but for the next
-	for script in closed_form import_time throughput search_speed; do \
+	for script in closed_form import_time throughput training_speed small_data small_recipes search_speed; do \
 		$(BIN)/python benchmarks/$$script.py --write || exit 1; done
 
 peers: $(READY)  ## AutoBSS beside other searchers: make peers TABLE=Results_MobileNet.json (hours; goes on where it was)
 	$(BIN)/python benchmarks/search_peers.py --table $(TABLE) --write
+
+SCALE ?= full
+study: $(READY)  ## AutoBSS, random search and the hand-made network on Fashion-MNIST (hours on a GPU; SCALE=cpu is shorter)
+	$(BIN)/python benchmarks/fashion_mnist.py --scale $(SCALE) --publish
 
 clean:
 	rm -rf .venv outputs

@@ -11,6 +11,7 @@ from huggingface_hub import ModelCardData
 
 from .codes import Code
 from .families import family_of
+from .recipes import resolve
 from .registry import Entry, entries
 
 ROOT = Path(__file__).parents[1]
@@ -62,7 +63,7 @@ import autobss_zoo, timm, torch
 def card(entry: Entry) -> str:
     """The model card of a registry entry, in Markdown."""
     detection = entry.task == "detection"
-    recipe, settings = entry.recipe
+    settings = resolve(entry.recipe).values
     measured = table(
         ["", "printed in the paper", "measured"],
         [
@@ -76,6 +77,8 @@ def card(entry: Entry) -> str:
         (", of the backbone", " for MACs, the whole detector for parameters") if detection else ("", "")
     )
     accuracy = table(["", "reported by the paper, %"], entry.accuracy.items()) if entry.accuracy else "None is printed."
+    trains = "The paper's settings are" if detection else f"`autobss train {entry.recipe}` makes them, with"
+    published = " ".join(f"`{entry.name}.{tag}`: {w['accuracy']['text']}." for tag, w in entry.weights.items())
     load = f'''model = timm.create_model("{entry.timm_name}")
 model = autobss_zoo.create_model("{entry.name}")
 model = torch.hub.load(<this repository>, "{entry.name}")'''
@@ -113,7 +116,7 @@ The paper's, not reproduced here:
 
 ## Weights
 
-None are published yet. The recipe `{recipe}` makes them:
+{published or "None are published yet."} {trains}:
 
 {table(["setting", "value"], settings.items())}
 
@@ -134,28 +137,80 @@ def hub_card(model: Any) -> str:
     Args:
         model: A classifier of this zoo (timm.models.ResNet or EfficientNet), made by `create_model`, timm or torch.hub.
     """
+    return f"""{_of_model(model)}
+
+## Training
+
+The weights are their uploader's. State here the data, the recipe and the accuracy with which they were measured.
+"""
+
+
+_ELSEWHERE = '''model = timm.create_model("hf-hub:<owner>/<name>", pretrained=True)  # or "local-dir:<folder>"
+model = autobss_zoo.from_pretrained("<owner>/<name>")  # or "<folder>"'''
+
+
+def _of_model(model: Any, load: str = _ELSEWHERE) -> str:
+    """What is known of any network: its code, costs, stages, and how to load it."""
     code: Code = model.code
     size = model.pretrained_cfg["input_size"][-1]
     in_chans, num_classes = model.in_chans, model.num_classes
     cost = family_of(code).cost(code, size, in_chans, num_classes)
-    load = '''model = timm.create_model("hf-hub:<owner>/<name>", pretrained=True)  # or "local-dir:<folder>"
-model = autobss_zoo.from_pretrained("<owner>/<name>")  # or "<folder>"'''
     return f"""{_front_matter("classification")}
 
 # {code}
 
 A network of autobss-zoo (`pip install autobss-zoo`), built on timm: {in_chans} input channels, {num_classes} classes,
-{size}x{size} pixels, {rounded(cost.macs)} MACs, {rounded(cost.params)} parameters.
+{size}x{size} pixels, {rounded(cost.macs)} MACs ({cost.macs:,}), {rounded(cost.params)} parameters ({cost.params:,}).
 
 {_stages(code, size, in_chans, num_classes)}
 
 ## Use
 
 {_load(load)}
+"""
+
+
+def trained_card(model: Any, name: str, facts: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """The model card of a published network, in Markdown.
+
+    Args:
+        model: The network.
+        name: Its name with its tag, e.g. "resnet_small_autobss.fmnist".
+        facts: found_by, source, data, data_licence, recipe, accuracy (a text) and machine.
+        settings: Of the training.
+    """
+    timm_name = "autobss_" + name.replace("_autobss", "")
+    load = f'''model = timm.create_model("{timm_name}", pretrained=True)
+model = autobss_zoo.create_model("{name}", pretrained=True)
+model = autobss_zoo.from_pretrained("<this folder or repository>")'''
+    return f"""{_of_model(model, load).replace("# " + str(model.code), f"# {name}", 1)}
+The code is `{model.code}`. Found by: {facts["found_by"]}. Source: {facts["source"]}.
+
+## Accuracy
+
+{facts["accuracy"]}.
+The interval is Wilson's, of how well this one network does on other images of the same kind; another training of the
+same recipe with another seed gives another network.
+
+![The loss and the accuracy by epoch](curve.png)
 
 ## Training
 
-The weights are their uploader's. State here the data, the recipe and the accuracy with which they were measured.
+On {facts["data"]}, by {facts["machine"]}.
+`recipe.yaml` beside this card is the whole recipe; to train it again:
+
+```bash
+autobss train recipe.yaml --folder run
+autobss evaluate run/last --data {settings["data"]}
+```
+
+{table(["setting", "value"], settings.items())}
+
+## Licence and limits
+
+The weights are Apache-2.0, as the code is. The data are licensed by their owners ({facts["data_licence"]}). The network
+knows only images like those it was trained on, of the size and channels above, and has not been examined for bias or
+for robustness.
 """
 
 
@@ -172,6 +227,7 @@ def costs_table() -> str:
             e.notes,
         ]
         for e in entries().values()
+        if e.printed
     ]
     header = ["network", "MACs, printed", "measured", "parameters, printed", "measured", "pixels, counted", "notes"]
     return f"""<!-- Written by `make cards`; do not edit. -->
@@ -189,7 +245,7 @@ of the network and the count of the exported ONNX graph agree (of detectors' FPN
 
 def files() -> Mapping[Path, str]:
     """Every generated file and its text."""
-    cards = {ROOT / "model_cards" / f"{name}.md": card(entry) for name, entry in entries().items()}
+    cards = {ROOT / "model_cards" / f"{name}.md": card(entry) for name, entry in entries().items() if entry.printed}
     return {**cards, ROOT / "docs" / "costs.md": costs_table()}
 
 

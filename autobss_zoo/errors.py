@@ -20,6 +20,18 @@ class WeightsError(AutoBSSError, RuntimeError):
     """Weights that are not published, or that are not the ones that were published."""
 
 
+class RecipeError(AutoBSSError, ValueError):
+    """A recipe that does not exist or cannot be followed."""
+
+
+class TrainingError(AutoBSSError, RuntimeError):
+    """A training that cannot go on."""
+
+
+class DataError(AutoBSSError, RuntimeError):
+    """Data that is missing or broken."""
+
+
 class ExportError(AutoBSSError, RuntimeError):
     """An exported graph that does not equal its network."""
 

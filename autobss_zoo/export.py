@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import tempfile
 import warnings
 from copy import deepcopy
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from torch import nn
 
 from .cost import Cost, count_network, count_onnx
 from .errors import ExportError
+from .files import write_atomically
 
 if TYPE_CHECKING:
     import onnx
@@ -92,7 +92,7 @@ def to_onnx(
         if counted != cost.macs:
             raise ExportError(f"the exported graph has {counted} MACs, the network {cost.macs}")
     absolute, relative = _check(graph, network, images)
-    _write(path, graph.SerializeToString())
+    write_atomically(path, graph.SerializeToString())
     return Report(path, found, absolute, relative, cost.macs, cost.params)
 
 
@@ -179,11 +179,3 @@ def _check(graph: onnx.ModelProto, network: nn.Module, images: torch.Tensor) -> 
     if not relative <= TOLERANCE:
         raise ExportError(f"ONNX Runtime differs from PyTorch by {relative:.2g} of the largest output")
     return absolute, relative
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
-        temporary = Path(folder) / path.name
-        temporary.write_bytes(content)
-        os.replace(temporary, path)

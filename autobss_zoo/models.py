@@ -60,12 +60,12 @@ default_cfgs: dict[str, Any] = {}  # where timm looks for the configurations of 
 
 def register(entry: registry.Entry) -> None:
     """Enter a network into timm's registry in both spellings, with a tag for each of its published weights."""
-    base = _default_cfg(entry.family, description=f"{entry.code}, AutoBSS {entry.source}")
-    tags = {tag: {k: v for k, v in source.items() if k != "sha256"} for tag, source in entry.weights.items()} or {
-        "": {}
-    }
+    base = _default_cfg(entry.family, description=f"{entry.code}, {entry.source}")
+    tags = {tag: {k: v for k, v in w.items() if k not in ("sha256", "accuracy")} for tag, w in entry.weights.items()}
     for name in (entry.name, entry.timm_name):
-        cfgs: dict[str, Any] = {f"{name}.{tag}".rstrip("."): {**base, **source} for tag, source in tags.items()}
+        cfgs: dict[str, Any] = {
+            f"{name}.{tag}".rstrip("."): {**base, **source} for tag, source in (tags or {"": {}}).items()
+        }
         default_cfgs.update(generate_default_cfgs(cfgs))
         globals()[name] = register_model(_entrypoint(name, entry))
 
@@ -75,7 +75,7 @@ def _entrypoint(name: str, entry: registry.Entry) -> Callable[..., nn.Module]:
         return _build(name, entry.code, pretrained, kwargs, entry)
 
     build.__name__ = build.__qualname__ = name
-    build.__doc__ = f"{entry.code}, AutoBSS {entry.source}. Arguments as in timm.create_model."
+    build.__doc__ = f"{entry.code}, {entry.source}. Arguments as in timm.create_model."
     return build
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from .codes import Code
 from .cost import Cost
 from .families import family_of
+from .files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -86,8 +86,5 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     path = Path(path)
     if path.suffix not in (".png", ".svg", ".pdf"):
         raise ValueError(f"{path}: expected a file that ends in .png, .svg or .pdf")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist")
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".plot-") as folder:
-        figure.savefig(Path(folder) / path.name, dpi=150)
-        os.replace(Path(folder) / path.name, path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=150)

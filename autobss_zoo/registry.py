@@ -1,19 +1,26 @@
-"""The named codes: every network of the paper, with its printed figures, our measured ones, and its source."""
+"""The named codes: every network of the paper, with its printed figures, our measured ones, and its source; and those
+that were published after they were trained here.
+
+A published network is a folder <name>.<tag> as `autobss publish` writes it. The package's own are in its folder
+published/; folders that the environment variable AUTOBSS_ZOO names (separated as in PATH) add a user's.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from .codes import Code
 from .cost import Cost
-from .errors import UnknownNameError, did_you_mean
+from .errors import UnknownNameError, WeightsError, did_you_mean
 from .families import Family, family_of
 
 
@@ -25,13 +32,15 @@ class Entry:
         name: The registry's name, e.g. "resnet50_autobss".
         code: The block-stacking code.
         found_by: "original", "random", "uniform" or "autobss".
-        source: The paper's tables.
-        printed: The paper's macs and params as it prints them, e.g. {"macs": "4.03B", "params": "23.73M"}.
+        source: The paper's tables, or the study that found the code.
+        printed: The paper's macs and params as it prints them, e.g. {"macs": "4.03B", "params": "23.73M"}; empty for
+            what is not the paper's.
         measured: Exact macs and params; of a detector where `counts` says so.
-        recipe: The name and the settings of what trains the network.
+        recipe: The name of the recipe that trains the network.
         accuracy: The paper's results in percent, by what they are.
         task: "classification" or "detection".
         input_size: Side in pixels of the image that macs are counted on.
+        in_chans, num_classes: Of the network that is counted.
         counts: What the macs count; empty for the whole network.
         notes: What deviates from the paper, and why.
         weights: Published weights by tag; see `autobss_zoo.weights`.
@@ -43,8 +52,10 @@ class Entry:
     source: str
     printed: Mapping[str, str]
     measured: Cost
-    recipe: tuple[str, Mapping[str, Any]]
+    recipe: str
     input_size: int
+    in_chans: int = 3
+    num_classes: int = 1000
     accuracy: Mapping[str, float] = field(default_factory=dict)
     task: str = "classification"
     counts: str = ""
@@ -61,18 +72,73 @@ class Entry:
         return family_of(self.code)
 
 
+PUBLISHED = Path(__file__).parent / "published"
+CONFIGURATION = ("input_size", "num_classes", "mean", "std", "crop_pct", "interpolation", "license", "label_names")
+
+
 @cache
 def entries() -> dict[str, Entry]:
-    """Every entry by its name, in the paper's order."""
-    data = yaml.safe_load(resources.files(__package__).joinpath("zoo.yaml").read_text(encoding="utf-8"))
-    recipes, models = data["recipes"], data["models"]
-    return {name: _entry(name, recipes, **fields) for name, fields in models.items()}
+    """Every entry by its name: the paper's in its order, then those that were published after it.
+
+    Raises:
+        WeightsError: If a published folder is broken.
+    """
+    data = yaml.safe_load((Path(__file__).parent / "zoo.yaml").read_text(encoding="utf-8"))
+    found = {name: _entry(name, **fields) for name, fields in data["models"].items()}
+    for folder in _published():
+        entry = read_published(folder)
+        if (known := found.setdefault(entry.name, entry)) is not entry:
+            if known.code != entry.code:
+                raise WeightsError(f"{folder}: is of {entry.code}, but {entry.name} is {known.code}")
+            found[entry.name] = replace(known, weights={**known.weights, **entry.weights})
+    return found
 
 
-def _entry(name: str, recipes: Mapping, family: str, code: list, recipe: str, measured: Mapping, **fields) -> Entry:
+def _entry(name: str, family: str, code: list, measured: Mapping, **fields) -> Entry:
     value = Code(family, tuple(code))
     fields.setdefault("input_size", family_of(value).input_size)
-    return Entry(name, value, recipe=(recipe, recipes[recipe]), measured=Cost(**measured), **fields)
+    return Entry(name, value, measured=Cost(**measured), **fields)
+
+
+def _published() -> Iterator[Path]:
+    """The folders of published networks."""
+    named = [Path(place) for place in os.environ.get("AUTOBSS_ZOO", "").split(os.pathsep) if place]
+    if missing := [place for place in named if not place.is_dir()]:
+        raise WeightsError(f"AUTOBSS_ZOO: {missing[0]} is no folder; expected folders of published networks")
+    places = [PUBLISHED, *named]
+    return (path.parent for place in places for path in sorted(place.glob("*.*/config.json")))
+
+
+def read_published(folder: Path) -> Entry:
+    """The entry of a published network.
+
+    Raises:
+        WeightsError: If the folder is not one that `autobss publish` has written.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        facts = config["published"]
+        weights = {
+            **{key: value for key, value in config["pretrained_cfg"].items() if key in CONFIGURATION},
+            "file": str(folder / "model.safetensors"),
+            "sha256": config["sha256"],
+            "accuracy": facts["accuracy"],
+        }
+        return Entry(
+            facts["name"],
+            Code.parse(config["code"]),
+            facts["found_by"],
+            facts["source"],
+            {},
+            Cost(config["macs"], config["params"]),
+            facts["recipe"],
+            weights["input_size"][-1],
+            weights["input_size"][0],
+            weights["num_classes"],
+            weights={facts["tag"]: weights},
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{folder}: no published network ({error!r}); `autobss publish` writes one") from None
 
 
 def list_models(
@@ -124,7 +190,7 @@ def get(name: str) -> Entry:
 
 
 def find(name_or_code: str | Code) -> tuple[Code, Entry | None]:
-    """The code that a name or a text means, and its entry if a name was given.
+    """The code that a name (with or without a tag of weights) or a text means, and its entry if a name was given.
 
     Raises:
         CodeError: If it is a broken code.
@@ -134,5 +200,5 @@ def find(name_or_code: str | Code) -> tuple[Code, Entry | None]:
         return name_or_code, None
     if "{" in name_or_code:
         return Code.parse(name_or_code), None
-    entry = get(name_or_code)
+    entry = get(name_or_code.partition(".")[0])
     return entry.code, entry

@@ -131,11 +131,8 @@ def download(repository: str, name: str, cache_dir: str | Path | None) -> Path:
 def _unpublished(entry: registry.Entry | None) -> str:
     if entry is None:
         return "no weights are published for a code; build it with pretrained=False and train it"
-    name, settings = entry.recipe
-    return (
-        f"no weights are published for {entry.name}; the recipe {name} makes them "
-        f"({', '.join(f'{key} {value}' for key, value in settings.items())}); pretrained=False builds it untrained"
-    )
+    makes = "" if entry.task == "detection" else f"; `autobss train {entry.recipe}` makes them"
+    return f"no weights are published for {entry.name}{makes}; pretrained=False builds it untrained"
 
 
 def adapt_state_dict(state_dict: Mapping[str, torch.Tensor], model: nn.Module) -> dict[str, torch.Tensor]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import shutil
 import statistics
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,20 +18,23 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from autobss_search import AutoBSS, get_space
-from autobss_search.evaluators.training import CLASSES, Training, accuracy, digits
+from autobss_search.evaluators.training import Training
 from autobss_search.executors import Job, LocalProcesses
 from autobss_search.plots import plot_history
+from autobss_search.recipe import Recipe
 from autobss_search.study import Study
 from autobss_zoo import Code
 from autobss_zoo.export import to_onnx
 from autobss_zoo.families import get_family
 from autobss_zoo.plots import plot_allocation
+from autobss_zoo.training import train
+from autobss_zoo.training.batches import memory_evaluation, resized
+from autobss_zoo.training.data import SOURCES, load
 
 HAND_MADE = Code.parse("resnet18_small{8,16,32,64,2,2,2,2}")
-SIZE, ROUNDS, WORKERS = 16, 2, 2
-SEARCH = Training("digits", SIZE, epochs=10)
-FINAL = replace(SEARCH, split="test")
+SEARCH = Recipe.load("small/digits_search", {"rounds": 2, "enqueue": [str(HAND_MADE)]})
+FINAL = Training({"base": "small/digits", "epochs": 10, "evaluate_every": None})
+WORKERS = 2
 SEEDS = (101, 102, 103, 104)
 LEAST_ACCURACY = 90.0
 OUTPUTS = Path(__file__).parents[1] / "outputs" / "demo"
@@ -40,20 +42,20 @@ OUTPUTS = Path(__file__).parents[1] / "outputs" / "demo"
 
 def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 140)
-    budget = get_family("resnet18_small").cost(HAND_MADE, SIZE, **CLASSES["digits"]).macs
-    space = get_space("resnet18_small", macs=budget, input_size=SIZE, **CLASSES["digits"])
-    console.print(f"{space.size:,} codes; the best of at most {budget:,} MACs is sought, after {HAND_MADE}.")
-    study_folder = OUTPUTS / "study"
+    counting = FINAL.counting
+    searcher = SEARCH.make_searcher()
+    console.print(f"{searcher.space.size:,} codes; the best one within the MACs of {HAND_MADE} is sought.")
     if (OUTPUTS / "found.onnx").exists():  # finished: a new one
         shutil.rmtree(OUTPUTS)
     executor = LocalProcesses(WORKERS)
-    with Study(study_folder, AutoBSS(space), SEARCH, executor, ROUNDS, on_event=console.print) as study:
+    evaluate = SEARCH.make_evaluator()
+    with Study(OUTPUTS / "study", searcher, evaluate, executor, SEARCH.rounds, on_event=console.print) as study:
         if not study.records:
             study.enqueue(HAND_MADE)
         found = study.run()
         plot_history(study.records, OUTPUTS / "history.png")
     networks = [(f"hand-made {HAND_MADE}", HAND_MADE), (f"found {found}", found)]
-    plot_allocation(networks, OUTPUTS / "allocation.png", SIZE, **CLASSES["digits"])
+    plot_allocation(networks, OUTPUTS / "allocation.png", **counting)
 
     console.print(f"Training {found} and the hand-made network {len(SEEDS)} times each, to be tested.")
     jobs = [Job(i, code, seed) for i, (code, seed) in enumerate((c, s) for c in (found, HAND_MADE) for s in SEEDS)]
@@ -64,20 +66,19 @@ def main() -> int:
     means = []
     for name, code in (("found", found), ("hand-made", HAND_MADE)):
         values = [value for job, value in scores.items() if job.code == code]
-        cost = get_family(code.family).cost(code, SIZE, **CLASSES["digits"])
+        cost = get_family(code.family).cost(code, **counting)
         means.append(statistics.fmean(values))
         percents = (f"{p:.2f}%" for p in (means[-1], min(values), max(values)))
         table.add_row(name, str(code), f"{cost.macs:,}", f"{cost.params:,}", *percents)
     console.print(table)
 
-    data = digits(SIZE)
-    winner = FINAL.train(found, SEEDS[0], data)
-    report = to_onnx(winner, OUTPUTS / "found.onnx", input_size=SIZE)
+    accuracy, winner = train(FINAL.load({"model": str(found), "seed": SEEDS[0]}))
+    report = to_onnx(winner, OUTPUTS / "found.onnx")
     session = onnxruntime.InferenceSession(report.path, providers=["CPUExecutionProvider"])
-    logits = session.run(["logits"], {"image": data.test.images.numpy()})[0]
-    right = 100 * float(np.mean(logits.argmax(1) == data.test.labels.numpy()))
-    with torch.inference_mode():
-        same = accuracy(winner, data.test)
+    source, images = SOURCES["digits"], resized(load("digits").test, counting["input_size"])
+    batches = memory_evaluation(images, source.mean, source.std, torch.device("cpu"))
+    hits = [session.run(["logits"], {"image": x.numpy()})[0].argmax(1) == y.numpy() for x, y in batches]
+    right, same = 100 * float(np.mean(np.concatenate(hits))), accuracy.top1
     both = f"{right:.2f}% in ONNX Runtime, {same:.2f}% in PyTorch"
     console.print(f"{report.path} is the found network, {report.macs:,} MACs; it classifies {both}.")
     console.print(f"{OUTPUTS} also has history.png, allocation.png and the study.")

@@ -84,7 +84,7 @@ def test_codes_need_no_registration():
 def test_unpublished_weights_name_their_recipe():
     for create in (create_model, timm.create_model):
         with pytest.raises(
-            WeightsError, match=r"no weights are published for resnet50_autobss; the recipe imagenet/res"
+            WeightsError, match=r"published for resnet50_autobss; `autobss train imagenet/resnet50` makes"
         ):
             create("autobss_resnet50", pretrained=True)
     with pytest.raises(WeightsError, match="no weights are published for a code"):

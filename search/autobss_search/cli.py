@@ -8,11 +8,15 @@ import sys
 import textwrap
 from importlib.metadata import version
 
-from . import search_verbs, zoo_verbs
+from . import search_verbs, train_verbs, zoo_verbs
 
-VERBS = (zoo_verbs, search_verbs)
+VERBS = (zoo_verbs, train_verbs, search_verbs)
 
-_EXTRAS = {"matplotlib": "plot", **dict.fromkeys(("fvcore", "onnx", "onnxruntime", "onnxscript"), "onnx")}
+_EXTRAS = {
+    "matplotlib": "plot",
+    "tensorboard": "train",
+    **dict.fromkeys(("fvcore", "onnx", "onnxruntime", "onnxscript"), "onnx"),
+}
 
 
 def main(argv: list[str] | None = None) -> int:

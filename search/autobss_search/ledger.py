@@ -11,8 +11,6 @@ import hashlib
 import io
 import itertools
 import json
-import os
-import tempfile
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +25,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autobss_zoo.codes import Code
+from autobss_zoo.files import write_atomically
 
 from .errors import SpaceError, StudyError
 from .searcher import Observation
@@ -274,19 +273,6 @@ def _records(study: optuna.Study) -> list[Record]:
 def sqlite(folder: Path) -> str:
     """The URL of a folder's own database."""
     return f"sqlite:///{(folder / 'study.db').absolute()}"
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        FileNotFoundError: If the folder of `path` does not exist.
-    """
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist")
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
-        (Path(folder) / path.name).write_bytes(content)
-        os.replace(Path(folder) / path.name, path)
 
 
 def _quietly(function: Any, **kwargs: Any) -> Any:

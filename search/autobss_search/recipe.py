@@ -9,13 +9,14 @@ from typing import Any
 
 import yaml
 
-from autobss_zoo.errors import did_you_mean
+from autobss_zoo.errors import RecipeError, did_you_mean
+from autobss_zoo.recipes import merged, resolve
 
 from .autobss import AutoBSS
 from .baselines import LocalSearch, RandomSearch, RegularizedEvolution
 from .errors import SpaceError
 from .evaluators.tabular import Table
-from .evaluators.training import CLASSES, Training
+from .evaluators.training import Training
 from .executors import Evaluator
 from .searcher import BATCH, Searcher
 from .space import Space
@@ -37,9 +38,8 @@ class Recipe:
     Attributes:
         space: A declared space's name, a YAML file, or the mapping that such a file holds. Of a table: nothing.
         budget: Upper bounds: {"macs": "10M"}, or a text, "10M" or "macs=10M,params=1M". As in the paper when empty.
-        data: The data set to train on, "digits".
-        table: A file of finished trainings to look scores up in, instead of `data`.
-        training: Settings of the training, as of `evaluators.training.Training`.
+        training: What trains each code: a training recipe's name, or a mapping with it as `base` and keys that differ.
+        table: A file of finished trainings to look scores up in, instead of `training`.
         searcher: autobss, paper, random, evolution or local.
         rounds, batch, seed: Of the search.
         enqueue: Codes to score in the first round, such as the hand-made one.
@@ -48,9 +48,8 @@ class Recipe:
 
     space: str | Mapping[str, Any] | None = None
     budget: str | Mapping[str, Any] = field(default_factory=dict)
-    data: str | None = None
+    training: str | Mapping[str, Any] | None = None
     table: str | None = None
-    training: Mapping[str, Any] = field(default_factory=dict)
     searcher: str = "autobss"
     rounds: int = 4
     batch: int = BATCH
@@ -59,9 +58,9 @@ class Recipe:
     storage: str | None = None
 
     def __post_init__(self) -> None:
-        if (self.data is None) == (self.table is None):
-            raise ValueError("expected either data (to train on) or table (of finished trainings)")
-        if self.data is not None and self.space is None:
+        if (self.training is None) == (self.table is None):
+            raise ValueError("expected either training (a recipe) or table (of finished trainings)")
+        if self.training is not None and self.space is None:
             raise ValueError(f"space: expected a name or a file; declared: {', '.join(list_spaces())}")
         if self.searcher not in SEARCHERS:
             raise ValueError(f"searcher: {self.searcher!r}: {did_you_mean(str(self.searcher), SEARCHERS)}")
@@ -72,26 +71,23 @@ class Recipe:
         object.__setattr__(self, "enqueue", tuple(self.enqueue))
 
     @classmethod
-    def load(cls, path: str | Path, **overrides: Any) -> Recipe:
-        """Read a YAML file; `overrides` replace its values, those of `training` one by one.
+    def load(cls, source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Recipe:
+        """Read a shipped recipe or a YAML file; `overrides` replace its values, those in mappings one by one.
 
         Raises:
             ValueError: If a key is unknown or a value is wrong; the message names the file.
         """
-        try:
-            content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise ValueError(f"{path}: no YAML: {error}") from None
+        values, where, _ = resolve(source)
         known = [f.name for f in fields(cls)]
-        if not isinstance(content, dict):
-            raise ValueError(f"{path}: expected a mapping with keys of {', '.join(known)}")
-        if unknown := [key for key in content if key not in known]:
-            raise ValueError(f"{path}: unknown key {unknown[0]!r}: {did_you_mean(str(unknown[0]), known)}")
-        training = {**(content.get("training") or {}), **overrides.get("training", {})}
+        if "model" in values:
+            raise RecipeError(f"{where}: is a training's recipe, for `autobss train`")
+        values = merged(_with_base(values), _with_base(overrides or {}))
+        if unknown := [key for key in values if key not in known]:
+            raise RecipeError(f"{where}: unknown key {unknown[0]!r}: {did_you_mean(str(unknown[0]), known)}")
         try:
-            return cls(**{**content, **overrides, "training": training})
+            return cls(**values)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{path}: {error}") from None
+            raise RecipeError(f"{where}: {error}") from None
 
     def dump(self) -> str:
         """The recipe as YAML that means the same in any folder and after a space's file has changed."""
@@ -99,25 +95,23 @@ class Recipe:
         values["enqueue"] = list(self.enqueue)
         if self.table is not None:
             values["table"] = str(Path(self.table).absolute())
+        else:
+            training = self.make_training().load()
+            values["training"] = training.model_dump(mode="json", exclude_unset=True)
+            if training.data_dir is not None:
+                values["training"]["data_dir"] = str(Path(training.data_dir).absolute())
         if isinstance(self.space, str) and self.space not in list_spaces():
             values["space"] = yaml.safe_load(Path(self.space).read_text(encoding="utf-8"))
         return yaml.safe_dump(values, sort_keys=False)
 
-    def make_evaluator(self, models: Path | None = None) -> Evaluator:
-        """What scores codes; `models` is a folder for the trained networks."""
-        if self.table is not None:
-            return Table(self.table)
-        try:
-            return Training(data=str(self.data), models=str(models) if models else None, **self.training)
-        except TypeError as error:
-            raise ValueError(f"training: {error}") from None
+    def make_training(self, models: Path | None = None) -> Training:
+        """What trains and scores codes; `models` is a folder for the trained networks."""
+        assert self.training is not None
+        return Training(self.training, str(models) if models else None)
 
-    @property
-    def counting(self) -> dict[str, Any]:
-        """What the networks that are trained are counted with: input_size, in_chans, num_classes."""
-        evaluator = self.make_evaluator()
-        assert isinstance(evaluator, Training)
-        return {"input_size": evaluator.input_size, **CLASSES[evaluator.data]}
+    def make_evaluator(self, models: Path | None = None) -> Evaluator:
+        """What scores codes: trainings, or a table."""
+        return Table(self.table) if self.table is not None else self.make_training(models)
 
     def make_space(self) -> Space:
         """The space under the budget, counted as the networks that are trained."""
@@ -127,19 +121,26 @@ class Recipe:
             raise SpaceError(f"budget: expected {' or '.join(known)}, got {', '.join(sorted(odd))}")
         if self.table is not None:
             return Table(self.table).space(macs=budget.get("macs"))
+        counting = self.make_training().counting
         if isinstance(self.space, str) and self.space in list_spaces():
-            return get_space(self.space, **budget, **self.counting)
+            return get_space(self.space, **budget, **counting)
         if isinstance(self.space, str) and not Path(self.space).is_file():
             raise SpaceError(f"space: {self.space!r} is no file: {did_you_mean(self.space, list_spaces())}")
         if isinstance(self.space, str):
             source = yaml.safe_load(Path(self.space).read_text(encoding="utf-8"))
         else:
             source = self.space
-        return load_space({**self.counting, **(source if isinstance(source, Mapping) else {})}, budget)
+        return load_space({**counting, **(source if isinstance(source, Mapping) else {})}, budget)
 
     def make_searcher(self) -> Searcher:
         """The searcher over the space."""
         return SEARCHERS[self.searcher](self.make_space(), seed=self.seed)
+
+
+def _with_base(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, with a training that is a recipe's name as the mapping that it stands for."""
+    training = values.get("training")
+    return {**values, "training": {"base": training}} if isinstance(training, str) else dict(values)
 
 
 def parse_budget(budget: str | Mapping[str, Any]) -> dict[str, float]:

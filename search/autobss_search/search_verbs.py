@@ -20,20 +20,22 @@ RECIPE = "search.yaml"
 def add_commands(commands: Any) -> None:
     """Add the verbs to argparse's subparsers."""
     verb = add_verb(commands, "search", _search, "search the best code of a space under a budget")
-    verb.add_argument("recipe", nargs="?", metavar="RECIPE", help="a YAML file; the options below replace its values")
+    verb.add_argument(
+        "recipe", nargs="?", metavar="RECIPE", help="a shipped recipe or a YAML file; options replace values"
+    )
     verb.add_argument("--folder", type=Path, default=Path("study"), help="where the study is kept (study)")
     verb.add_argument("--space", metavar="NAME_OR_FILE", help="a declared space, e.g. resnet18_small, or a YAML file")
     verb.add_argument("--budget", metavar="MAX", help="MACs, e.g. 10M; or macs=10M,params=1M (the hand-made code's)")
     source = verb.add_mutually_exclusive_group()
-    source.add_argument("--data", help="the data set to train on: digits")
+    source.add_argument("--train", metavar="RECIPE", help="what trains each code (`autobss recipes`)")
     source.add_argument("--table", metavar="FILE", help="a table of finished trainings to look scores up in")
     verb.add_argument("--searcher", help="autobss (default), paper, random, evolution or local")
     verb.add_argument("--rounds", type=int, help="rounds (4)")
     verb.add_argument("--batch", type=int, help="codes in a round (16)")
-    verb.add_argument("--epochs", type=int, help="epochs of each training")
     verb.add_argument("--seed", type=int, help="of the search (0)")
     verb.add_argument("--enqueue", action="append", metavar="CODE", help="a code to score in the first round; repeat")
     verb.add_argument("--storage", metavar="URL", help="a PostgreSQL or MySQL database instead of a file in the folder")
+    verb.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. training.epochs=10; repeat")
     _add_workers(verb)
 
     verb = add_verb(commands, "resume", _resume, "go on with a search that was interrupted")
@@ -55,13 +57,16 @@ def _add_workers(verb: argparse.ArgumentParser) -> None:
 
 
 def _search(arguments: argparse.Namespace) -> int:
+    from autobss_zoo.recipes import merged, parse_settings
+
     from .recipe import Recipe
 
-    names = ("space", "budget", "data", "table", "searcher", "rounds", "batch", "seed", "enqueue", "storage")
+    names = ("space", "budget", "table", "searcher", "rounds", "batch", "seed", "enqueue", "storage")
     given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
-    if arguments.epochs is not None:
-        given["training"] = {"epochs": arguments.epochs}
-    recipe = Recipe.load(arguments.recipe, **given) if arguments.recipe else Recipe(**given)
+    if arguments.train is not None:
+        given["training"] = {"base": arguments.train}
+    settings = merged(given, parse_settings(arguments.set))
+    recipe = Recipe.load(arguments.recipe or {}, settings)
     return _run(arguments.folder, recipe, arguments.workers)
 
 
@@ -83,9 +88,9 @@ def _run(folder: Path, recipe: Recipe, workers: int) -> int:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from autobss_zoo import Code
+    from autobss_zoo.files import write_atomically
 
     from .executors import LocalProcesses, in_process
-    from .ledger import write_atomically
     from .study import Study
 
     searcher, evaluate = recipe.make_searcher(), recipe.make_evaluator(folder / "models")
@@ -148,8 +153,10 @@ def _show(records: list[Record], answer: Any, direction: str, top: int) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> int:
+    from autobss_zoo.files import write_atomically
+
     from .errors import StudyError
-    from .ledger import read_records, write_atomically
+    from .ledger import read_records
     from .report import to_csv, to_json
 
     folder, recipe = arguments.folder, _recipe(arguments.folder)
@@ -164,10 +171,10 @@ def _report(arguments: argparse.Namespace) -> int:
     if arguments.plots is not None:
         _plot(arguments.plots, recipe, searcher, records, answer)
     if arguments.export is not None:
-        code = answer if arguments.trial is None else {r.number: r.code for r in records}.get(arguments.trial)
-        if code is None:
+        wanted = [r for r in records if (r.code == answer if arguments.trial is None else r.number == arguments.trial)]
+        if not wanted or wanted[0].code is None:
             raise StudyError(f"there is no trial {arguments.trial} with a code; `--csv` lists them")
-        _export(folder, code, arguments.export, recipe)
+        _export(folder, wanted[0], arguments.export)
     return 0
 
 
@@ -186,21 +193,26 @@ def _plot(folder: Path, recipe: Recipe, searcher: Any, records: list[Record], an
         plot_refining(paper, records, folder / "refining.png")
     if family := FAMILIES.get(searcher.space.family):
         both = [(f"hand-made {Code(family.name, family.original)}", Code(family.name, family.original))]
-        plot_allocation([*both, (f"found {answer}", answer)], folder / "allocation.png", **recipe.counting)
+        plot_allocation(
+            [*both, (f"found {answer}", answer)], folder / "allocation.png", **recipe.make_training().counting
+        )
 
 
-def _export(folder: Path, code: Any, path: Path, recipe: Recipe) -> None:
+def _export(folder: Path, trial: Record, path: Path) -> None:
     import timm
 
     import autobss_zoo  # noqa: F401  # registers the networks
     from autobss_zoo.export import to_onnx
 
     from .errors import StudyError
-    from .evaluators.training import Training, model_folder
+    from .evaluators.training import model_folder
 
-    evaluator, weights = recipe.make_evaluator(), folder / "models" / model_folder(code)
-    if not isinstance(evaluator, Training) or not weights.is_dir():
-        raise StudyError(f"{code} has no trained network in {weights}")
+    assert trial.code is not None
+    weights = folder / "models" / model_folder(trial.code, trial.seed) / "last"
+    if not weights.is_dir():
+        raise StudyError(f"{trial.code} has no trained network in {weights}")
     model = timm.create_model(f"local-dir:{weights}", pretrained=True)
-    report = to_onnx(model, path, input_size=evaluator.input_size)
-    print(f"wrote {path}: {code}, {report.macs:,} MACs, differs from PyTorch by {report.max_rel_error:.1g} at most")
+    report = to_onnx(model, path)
+    print(
+        f"wrote {path}: {trial.code}, {report.macs:,} MACs, differs from PyTorch by {report.max_rel_error:.1g} at most"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .console import add_verb, make_console, print_rich
 
@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 
 
 _MOST = 65536  # far beyond it, MACs do not fit 64 bits
+
+
+class Counted(NamedTuple):
+    """What costs are counted with: the image's side in pixels and its channels, and the classes."""
+
+    input_size: int
+    in_chans: int
+    num_classes: int
 
 
 def add_commands(commands: Any) -> None:
@@ -51,8 +59,8 @@ def add_commands(commands: Any) -> None:
 
 def _add_input(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input-size", type=_positive, metavar="N", help="side of the image in pixels")
-    parser.add_argument("--in-chans", type=_positive, default=3, metavar="N", help="channels of the image (3)")
-    parser.add_argument("--num-classes", type=_positive, default=1000, metavar="N", help="classes (1000)")
+    parser.add_argument("--in-chans", type=_positive, metavar="N", help="channels of the image (mostly 3)")
+    parser.add_argument("--num-classes", type=_positive, metavar="N", help="classes (mostly 1000)")
 
 
 def _positive(text: str) -> int:
@@ -98,35 +106,37 @@ def _facts(entry: Entry) -> dict[str, Any]:
         "counts": entry.counts,
         "input_size": entry.input_size,
         "paper_accuracy": dict(entry.accuracy),
-        "recipe": entry.recipe[0],
-        "weights": sorted(entry.weights),
+        "recipe": entry.recipe,
+        "weights": {tag: weights.get("accuracy") for tag, weights in entry.weights.items()},
         "notes": entry.notes,
     }
 
 
-def _look_up(text: str, arguments: argparse.Namespace) -> tuple[Code, Entry | None, int, dict[str, Cost]]:
-    """The code of a name or text, its entry, the image's side and the costs of the stages."""
+def _look_up(text: str, arguments: argparse.Namespace) -> tuple[Code, Entry | None, Counted, dict[str, Cost]]:
+    """The code of a name or text, its entry, what it is counted with and the costs of the stages."""
     from autobss_zoo.families import family_of
     from autobss_zoo.registry import find
 
     code, entry = find(text)
-    size = arguments.input_size or (entry.input_size if entry else family_of(code).input_size)
-    return code, entry, size, family_of(code).stage_costs(code, size, arguments.in_chans, arguments.num_classes)
+    counted = Counted(
+        arguments.input_size or (entry.input_size if entry else family_of(code).input_size),
+        arguments.in_chans or (entry.in_chans if entry else 3),
+        arguments.num_classes or (entry.num_classes if entry else 1000),
+    )
+    return code, entry, counted, family_of(code).stage_costs(code, *counted)
 
 
 def _info(arguments: argparse.Namespace) -> int:
     from autobss_zoo.cost import Cost
 
-    code, entry, size, stages = _look_up(arguments.network, arguments)
+    code, entry, counted, stages = _look_up(arguments.network, arguments)
     total = sum(stages.values(), Cost(0, 0))
     if arguments.json:
         facts = {
             "code": str(code),
             "family": code.family,
             "elements": code.as_dict(),
-            "input_size": size,
-            "in_chans": arguments.in_chans,
-            "num_classes": arguments.num_classes,
+            **counted._asdict(),
             **vars(total),
             "stages": {stage: vars(cost) for stage, cost in stages.items()},
             "entry": _facts(entry) if entry else None,
@@ -142,21 +152,25 @@ def _info(arguments: argparse.Namespace) -> int:
     table.add_row("total", *[""] * len(_columns(code)), f"{total.macs:,}", "", f"{total.params:,}")
     print_rich(table)
     part = "The backbone, with a classifier, of" if entry and entry.counts else "Of"
-    print_rich(f"{part} one {size}x{size} image with {arguments.in_chans} channels, {arguments.num_classes} classes.")
+    size, channels = counted.input_size, counted.in_chans
+    print_rich(f"{part} one {size}x{size} image with {channels} channels, {counted.num_classes} classes.")
     if entry:
         of = f" ({entry.counts})" if entry.counts else ""
-        printed = entry.printed
-        print_rich(
-            f"Printed in the paper ({entry.source}): {printed['macs']} MACs{of}, {printed['params']} parameters."
-        )
+        if printed := entry.printed:
+            print_rich(
+                f"Printed in the paper ({entry.source}): {printed['macs']} MACs{of}, {printed['params']} parameters."
+            )
+        else:
+            print_rich(f"Source: {entry.source}.")
         print_rich(f"Measured: {entry.measured.macs:,} MACs{of}, {entry.measured.params:,} parameters.")
         for what, percent in entry.accuracy.items():
             print_rich(f"The paper's accuracy: {percent}% {what}.")
         if entry.notes:
             print_rich(entry.notes)
-        print_rich(
-            f"Weights: {', '.join(entry.weights) or f'none published; the recipe {entry.recipe[0]} makes them'}."
-        )
+        for tag, weights in entry.weights.items():
+            print_rich(f"Weights {tag}: {weights['accuracy']['text']}.")
+        if not entry.weights:
+            print_rich(f"Weights: none published; the recipe {entry.recipe} makes them.")
     return 0
 
 
@@ -185,13 +199,15 @@ def _table(*headings: str) -> Any:
 def _compare(arguments: argparse.Namespace) -> int:
     from autobss_zoo.plots import plot_allocation, stages_of_both
 
-    (a, _, size, costs_a), (b, _, size_b, costs_b) = (_look_up(n, arguments) for n in (arguments.a, arguments.b))
-    if size != size_b:
-        raise ValueError(f"{arguments.a} is counted at {size} pixels, {arguments.b} at {size_b}: give --input-size")
+    (a, _, counted, costs_a), (b, _, counted_b, costs_b) = (_look_up(n, arguments) for n in (arguments.a, arguments.b))
+    for name, value, other in zip(counted._fields, counted, counted_b, strict=True):
+        if value != other:
+            option = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{arguments.a} is counted with {name} {value}, {arguments.b} with {other}: give {option}")
     names = stages_of_both(costs_a, costs_b)
     if arguments.plot:  # first, so that an error prints nothing else
         networks = [(arguments.a, a), (arguments.b, b)]
-        plot_allocation(networks, arguments.plot, size, arguments.in_chans, arguments.num_classes)
+        plot_allocation(networks, arguments.plot, *counted)
     most = max(cost.macs for costs in (costs_a, costs_b) for cost in costs.values())
     columns = max(_columns(a), _columns(b), key=len)
     longest = 20 if len(columns) == 2 else 10  # bars, so that a row fits 80 columns
@@ -225,21 +241,20 @@ def _export(arguments: argparse.Namespace) -> int:
     from autobss_zoo import create_model
     from autobss_zoo.errors import AutoBSSError, WeightsError
     from autobss_zoo.export import to_onnx
-    from autobss_zoo.families import family_of
-    from autobss_zoo.registry import find
 
-    options: dict[str, Any] = {"in_chans": arguments.in_chans}
+    counted = _look_up(arguments.network, arguments)[2]
+    options: dict[str, Any] = {"in_chans": counted.in_chans}
     if arguments.weights:
-        size = family_of(find(arguments.network)[0]).input_size
+        size = counted.input_size
         options["pretrained_cfg_overlay"] = {
             "file": arguments.weights,
-            "num_classes": arguments.num_classes,
-            "input_size": (arguments.in_chans, size, size),
+            "num_classes": counted.num_classes,
+            "input_size": (counted.in_chans, size, size),
         }
     if arguments.features_only:
         options["features_only"] = True
     else:
-        options["num_classes"] = arguments.num_classes
+        options["num_classes"] = counted.num_classes
     try:
         model = create_model(arguments.network, pretrained=bool(arguments.pretrained or arguments.weights), **options)
     except AutoBSSError:

@@ -1,0 +1,66 @@
+"""The processes that train together: one, or those that torchrun has started."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from timm.utils.distributed import init_distributed_device_so, is_distributed_env
+from torch import Tensor, distributed, nn
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of a training.
+
+    Attributes:
+        device: This process's device.
+        rank, size: This process's number, and how many there are.
+    """
+
+    device: torch.device
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes and speaks."""
+        return self.rank == 0
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum of every process's tensor."""
+        if self.size > 1:
+            distributed.all_reduce(tensor)
+        return tensor
+
+    def share_buffers(self, model: nn.Module) -> None:
+        """Give every process the first one's buffers, such as the batch norms' statistics."""
+        if self.size > 1:
+            for buffer in model.buffers():
+                distributed.broadcast(buffer, 0)
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self.size > 1:
+            distributed.barrier()
+
+
+@contextmanager
+def joined(device: str | None = None) -> Iterator[World]:
+    """This process's place among those that torchrun (or Slurm) has started; alone without them.
+
+    Args:
+        device: "cpu", "cuda" or "cuda:1"; CUDA where there is a GPU when None.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if not is_distributed_env() or distributed.is_initialized():
+        yield World(torch.device(device))
+        return
+    started = init_distributed_device_so(device)
+    try:
+        yield World(torch.device(started["device"]), started["global_rank"], started["world_size"])
+        distributed.barrier()
+    finally:
+        distributed.destroy_process_group()

@@ -1,0 +1,171 @@
+"""From a finished training to an entry of the zoo."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import platform
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+
+from .. import registry
+from ..cards import trained_card
+from ..errors import AutoBSSError, TrainingError, WeightsError
+from ..files import write_atomically
+from ..hub import from_pretrained
+from ..plots import COLOURS, save
+from ..weights import CONFIG_NAME
+from .evaluation import Accuracy, evaluate
+from .images import prepare
+from .processes import World
+from .recipe import TrainingRecipe
+
+
+def machine() -> str:
+    """What trains here, in a line."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"a CPU with {os.cpu_count()} cores"
+    return f"{device}, Python {platform.python_version()}, torch {torch.__version__}, timm {timm.__version__}"
+
+
+def publish(
+    run: str | Path,
+    to: str | Path,
+    name: str | None = None,
+    tag: str | None = None,
+    *,
+    found_by: str = "autobss",
+    source: str = "trained with autobss-zoo",
+    recipe: str = "recipe.yaml",
+    onnx: bool = True,
+    world: World | None = None,
+) -> Path:
+    """Turn a finished training into a folder that the zoo lists: weights, configuration, card, recipe, curve, ONNX.
+
+    The network is tested anew on the test set, from the weights that are published. Where the environment variable
+    AUTOBSS_ZOO names the folder `to`, `timm.create_model("autobss_<name>.<tag>", pretrained=True)` loads it.
+
+    Args:
+        run: The training's folder.
+        to: The folder of published networks, made if it does not exist.
+        name: The registry's name; that of the recipe's model when None.
+        tag: Of the weights, e.g. "fmnist"; the data set's name when None.
+        found_by: "original", "random", "uniform" or "autobss".
+        source: Where the code is from.
+        recipe: What to call the recipe in the registry.
+        onnx: Also write model.onnx; needs the extra `autobss-zoo[onnx]`.
+        world: Where to test; on a GPU where there is one when None.
+
+    Returns:
+        The published network's folder, <to>/<name>.<tag>; one that was there is replaced.
+
+    Raises:
+        TrainingError: If the training is not finished.
+        WeightsError: If the name is another network's, or it cannot be one.
+    """
+    run, to = Path(run), Path(to)
+    if not (run / "result.json").is_file():
+        raise TrainingError(f"{run}: there is no finished training here; `autobss train` makes one, or goes on with it")
+    settings = TrainingRecipe.load(run / "recipe.yaml")[0]
+    name = name if name is not None else settings.model
+    tag = tag if tag is not None else settings.data
+    _check_name(name, tag, settings)
+    data = prepare(settings.model_copy(update={"holdout": 0.0}))
+    world = world or World(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    network: Any = from_pretrained(run / "last").to(world.device)
+    accuracy = evaluate(network, data.evaluation(settings, world), world)
+
+    to.mkdir(parents=True, exist_ok=True)
+    target = to / f"{name}.{tag}"
+    with tempfile.TemporaryDirectory(dir=to, prefix=".publishing-") as temporary:
+        folder = Path(temporary) / "new"
+        shutil.copytree(run / "last", folder)
+        text = f"Top-1 {accuracy.top1:.2f}% on the {accuracy.images:,} test images ({_interval(accuracy)})"
+        facts = {
+            "name": name,
+            "tag": tag,
+            "found_by": found_by,
+            "source": source,
+            "recipe": recipe,
+            "data": data.source.title,
+            "data_licence": data.source.licence,
+            "machine": machine(),
+            "accuracy": {**accuracy.as_dict(), "text": text},
+        }
+        config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+        config["pretrained_cfg"]["license"] = "apache-2.0"
+        write_atomically(folder / CONFIG_NAME, json.dumps({**config, "published": facts}, indent=2).encode())
+        for file in ("recipe.yaml", "metrics.csv"):
+            shutil.copy(run / file, folder)
+        _plot(run / "metrics.csv", folder / "curve.png")
+        stated = settings.model_dump(mode="json", exclude_defaults=True)
+        card = trained_card(network, f"{name}.{tag}", {**facts, "accuracy": text}, stated)
+        write_atomically(folder / "README.md", card.encode())
+        if onnx:
+            from ..export import to_onnx
+
+            to_onnx(network, folder / "model.onnx")
+        registry.read_published(folder)  # as it will be read
+        if target.exists():
+            target.rename(Path(temporary) / "old")
+        folder.rename(target)
+    return target
+
+
+def upload(folder: str | Path, repo_id: str, *, token: str | None = None, private: bool = False) -> str:
+    """Upload a published network to the Hugging Face Hub; returns the commit's address.
+
+    Args:
+        folder: As `publish` returns it.
+        repo_id: The repository, "owner/name", made if it does not exist.
+        token: A token that may write; the logged-in user's when None.
+        private: Whether a new repository is private.
+    """
+    from huggingface_hub import HfApi
+
+    registry.read_published(Path(folder))
+    api = HfApi(token=token, library_name="autobss-zoo")
+    repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+    commit = api.upload_folder(repo_id=repo_id, folder_path=str(folder), commit_message="Publish the network")
+    return commit.commit_url
+
+
+def _check_name(name: str, tag: str, settings: TrainingRecipe) -> None:
+    for what, text in (("name", name), ("tag", tag)):
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", text):
+            raise WeightsError(f"{what}: expected small letters, digits and _, as in resnet_small.fmnist, got {text!r}")
+    try:
+        known = registry.get(name)
+    except AutoBSSError:
+        return
+    if known.code != settings.code:
+        raise WeightsError(f"name: {name} is {known.code} already, and this training's network {settings.code}")
+
+
+def _interval(accuracy: Accuracy) -> str:
+    low, high = accuracy.interval
+    return f"95% interval {low:.2f} to {high:.2f}%"
+
+
+def _plot(metrics: Path, path: Path) -> None:
+    """The training's loss and the accuracies by epoch. Needs the extra `autobss-zoo[plot]`."""
+    from matplotlib.figure import Figure
+
+    with open(metrics, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    for axes, column, title, colour in zip(
+        figure.subplots(1, 2), ("train_loss", "top1"), ("training loss", "top-1, %"), COLOURS, strict=False
+    ):
+        points = [(int(row["epoch"]), float(row[column])) for row in rows if row[column]]
+        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, color=colour)
+        axes.set_title(title, fontsize=11)
+        axes.set_xlabel("epoch")
+        axes.spines[["top", "right"]].set_visible(False)
+    save(figure, path)

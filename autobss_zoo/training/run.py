@@ -1,0 +1,124 @@
+"""A training's folder: its recipe, state, metrics and networks, each file whole at any moment."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+
+from ..errors import TrainingError
+from ..files import replacing, write_atomically
+from ..hub import save_pretrained
+from .evaluation import Accuracy
+from .processes import World
+from .recipe import TrainingRecipe
+
+COLUMNS = ("epoch", "learning_rate", "train_loss", "images_per_second", "seconds", "loss", "top1", "top5")
+
+
+class Run:
+    """What is kept of a training. Every process reads; the first one writes.
+
+    Args:
+        folder: The folder, made if it does not exist; nothing is kept when None.
+        recipe: Of the training.
+        world: The processes.
+        tensorboard: Also log for TensorBoard.
+
+    Attributes:
+        history: A line of metrics for each epoch.
+        accuracy: The latest.
+
+    Raises:
+        TrainingError: If the folder holds another training.
+    """
+
+    def __init__(self, folder: str | Path | None, recipe: TrainingRecipe, world: World, tensorboard: bool) -> None:
+        self.folder = Path(folder) if folder is not None else None
+        self.history: list[dict[str, Any]] = []
+        self.accuracy: Accuracy | None = None
+        self._best = -1.0
+        self._recipe, self._world = recipe, world
+        self._tensorboard: Any = tensorboard and world.first and self.folder is not None
+        if self.folder is not None:
+            kept = self.folder / "recipe.yaml"
+            if kept.is_file():
+                self._compare(kept)
+            elif world.first:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                write_atomically(kept, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False).encode())
+            world.wait()
+
+    def _compare(self, kept: Path) -> None:
+        before, now = TrainingRecipe.load(kept)[0].identity(), self._recipe.identity()
+        if changed := [key for key in now if before[key] != now[key]]:
+            key = changed[0]
+            raise TrainingError(
+                f"{kept.parent}: holds a training with {key} {before[key]!r}, not {now[key]!r}; "
+                "give the same recipe to go on with it, or another folder"
+            )
+
+    def load(self) -> dict[str, Any] | None:
+        """The state to go on from, if there is one."""
+        state = None
+        if self.folder is not None and (path := self.folder / "last.pt").is_file():
+            try:
+                state = torch.load(path, map_location="cpu", weights_only=True)
+            except Exception as error:  # torch's, pickle's or zipfile's
+                raise TrainingError(f"{path}: cannot be read ({error}); delete it to begin anew") from error
+            self.history, self._best = state["history"], state["best"]
+            self.accuracy = Accuracy(**state["accuracy"]) if state["accuracy"] else None
+        if self._tensorboard:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:
+                raise TrainingError("TensorBoard's logs need: pip install 'autobss-zoo[train]'") from None
+            # Lines that an interrupted training wrote after its last state are dropped.
+            self._tensorboard = SummaryWriter(str(self.folder / "tensorboard"), purge_step=len(self.history) + 1)  # type: ignore[operator]
+        return state
+
+    def add(self, row: dict[str, Any], accuracy: Accuracy | None, network: nn.Module) -> None:
+        """Keep an epoch's metrics, and its network if it is the best evaluated one."""
+        self.history.append(row)
+        self.accuracy = accuracy
+        better = "top1" in row and row["top1"] > self._best
+        if better:
+            self._best = row["top1"]
+        if self.folder is None or not self._world.first:
+            return
+        if better:
+            save_pretrained(network, self.folder / "best")
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS)
+        writer.writeheader()
+        writer.writerows(self.history)
+        write_atomically(self.folder / "metrics.csv", text.getvalue().encode())
+        if self._tensorboard:
+            for name, value in row.items():
+                self._tensorboard.add_scalar(name, value, row["epoch"])
+            self._tensorboard.flush()
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Keep the state to go on from."""
+        if self.folder is not None and self._world.first:
+            accuracy = vars(self.accuracy) if self.accuracy else None
+            kept = {**state, "history": self.history, "best": self._best, "accuracy": accuracy}
+            with replacing(self.folder / "last.pt") as path:
+                torch.save(kept, path)
+
+    def finish(self, accuracy: Accuracy, network: nn.Module) -> None:
+        """Keep the trained network and its result."""
+        if self.folder is not None and self._world.first and not (self.folder / "result.json").is_file():
+            save_pretrained(network, self.folder / "last")
+            on = "holdout" if self._recipe.holdout else "test"
+            result = {"evaluated_on": on, **accuracy.as_dict(), "best_top1": self._best, "epochs": self._recipe.epochs}
+            write_atomically(self.folder / "result.json", json.dumps(result, indent=2).encode())
+        if self._tensorboard:
+            self._tensorboard.close()
+        self._world.wait()

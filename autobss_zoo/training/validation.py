@@ -1,0 +1,171 @@
+"""Any classifier on any data set's test images, by the protocol that its weights were published with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import load_file
+from timm.data import resolve_data_config
+from torch import nn
+
+from ..errors import DataError, WeightsError
+from ..hub import from_pretrained
+from ..models import create_model
+from ..registry import find
+from .batches import memory_evaluation, resized
+from .data import SOURCES, Images, Source, load
+from .evaluation import Accuracy, evaluate
+from .folders import folder_evaluation, labels_of
+from .images import configuration
+from .processes import World
+
+TORCHVISION = "torchvision:"
+
+
+def load_classifier(
+    name: str,
+    source: Source,
+    classes: tuple[str, ...],
+    weights: str | Path | None = None,
+    input_size: int | None = None,
+) -> tuple[nn.Module, dict[str, Any]]:
+    """A trained classifier, and how its images are prepared.
+
+    Args:
+        name: A network of this zoo (with its published weights, or a code), a folder that save_pretrained wrote, a
+            model of timm's ("resnet50.a1_in1k", "hf-hub:owner/name") or of torchvision's ("torchvision:resnet50").
+        source, classes: Of the data, which a network with `weights` is built for.
+        weights: A state dict of one's own, .safetensors or as torch.save writes it; the published ones when None.
+        input_size: Side of the images in pixels; that which the network was published with when None.
+
+    Returns:
+        The network, and input_size, interpolation, crop_pct, crop_mode, mean and std.
+
+    Raises:
+        WeightsError: If there are no such weights, or they do not fit.
+        UnknownNameError, CodeError: If there is no such network.
+    """
+    if name.startswith(TORCHVISION):
+        model, config = _torchvision(name.removeprefix(TORCHVISION), len(classes), weights)
+    else:
+        model = _timm(name, source, classes, weights, input_size)
+        config = resolve_data_config({}, model=model)
+    if input_size is not None:
+        config["input_size"] = (config["input_size"][0], input_size, input_size)
+    return model, config
+
+
+def _timm(
+    name: str, source: Source, classes: tuple[str, ...], weights: str | Path | None, input_size: int | None
+) -> nn.Module:
+    if Path(name).is_dir():
+        return from_pretrained(name)
+    ours = ":" not in name and not timm.is_model(name)
+    if weights is None:
+        return create_model(name, pretrained=True) if ours else timm.create_model(name, pretrained=True)
+    options: dict[str, Any] = {"num_classes": len(classes), "in_chans": source.in_chans}
+    if source.in_memory:  # the family's own configuration is of other images
+        side = input_size or source.input_size
+        options["pretrained_cfg_overlay"] = configuration(source, classes, side)
+    model = create_model(find(name)[0], **options) if ours else timm.create_model(name, **options)
+    _fill(model, weights, name)
+    return model
+
+
+def _torchvision(name: str, num_classes: int, weights: str | Path | None) -> tuple[nn.Module, dict[str, Any]]:
+    from torchvision import models
+
+    try:
+        published: Any = models.get_model_weights(name).DEFAULT
+    except ValueError as error:
+        raise WeightsError(f"{TORCHVISION}{name}: {error}") from None
+    if weights is None:
+        model = models.get_model(name, weights=published)
+    else:
+        model = models.get_model(name, num_classes=num_classes)
+        _fill(model, weights, name)
+    preset = published.transforms()
+    config = {
+        "input_size": (3, *preset.crop_size * (3 - len(preset.crop_size))),
+        "interpolation": preset.interpolation.value,
+        "crop_pct": preset.crop_size[0] / preset.resize_size[0],
+        "crop_mode": "center",
+        "mean": preset.mean,
+        "std": preset.std,
+    }
+    return model, config
+
+
+def _fill(model: nn.Module, weights: str | Path, name: str) -> None:
+    try:
+        if str(weights).endswith(".safetensors"):
+            state = load_file(weights)
+        else:
+            state = torch.load(weights, map_location="cpu", weights_only=True)
+        model.load_state_dict(state)
+    except Exception as error:  # safetensors, pickle and torch have kinds of their own
+        raise WeightsError(f"{weights}: cannot load it into {name}: {error}") from error
+
+
+def validate(
+    name: str,
+    data: str,
+    data_dir: str | Path | None = None,
+    *,
+    weights: str | Path | None = None,
+    world: World | None = None,
+    input_size: int | None = None,
+    batch_size: int = 256,
+    workers: int = 4,
+) -> Accuracy:
+    """Classify a data set's test (or validation) images.
+
+    Images in folders are resized to the network's input size over its crop_pct, and cropped at the centre; images in
+    memory are resized to the input size.
+
+    Args:
+        name: A network; see `load_classifier`.
+        data: A data set's name: digits, fashion_mnist, cifar10, imagenet or imagefolder.
+        data_dir: Where the data are; their own place when None.
+        weights: A state dict of one's own.
+        world: The processes and devices; alone, on a GPU where there is one, when None.
+        input_size: Side of the images in pixels; that which the network was published with when None.
+        batch_size: Images at a time, of those in folders.
+        workers: Processes that read images in folders.
+
+    Raises:
+        WeightsError, DataError: If the network or the data cannot be had, or do not fit each other.
+        ValueError: If there is no such network or data set.
+    """
+    if data not in SOURCES:
+        raise ValueError(f"data: expected {', '.join(SOURCES)}, got {data!r}")
+    world = world or World(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    source, images = SOURCES[data], load(data, str(data_dir) if data_dir is not None else None).test
+    classes = source.classes or tuple(images.reader.class_to_idx)
+    model, config = load_classifier(name, source, classes, weights, input_size)
+    _check_fit(model, config, classes, source.in_chans, name, data)
+    model = model.to(world.device).to(memory_format=torch.channels_last)
+    number = len(images.labels if isinstance(images, Images) else labels_of(images))
+    chosen = torch.arange(number)[world.rank :: world.size]
+    if isinstance(images, Images):
+        part = resized(Images(images.images[chosen], images.labels[chosen]), config["input_size"][-1])
+        batches = memory_evaluation(part, config["mean"], config["std"], world.device, channels_last=True)
+    else:
+        batches = folder_evaluation(images, chosen, config, world.device, batch_size, workers)
+    return evaluate(model, batches, world)
+
+
+def _check_fit(
+    model: Any, config: Mapping[str, Any], classes: tuple[str, ...], in_chans: int, name: str, data: str
+) -> None:
+    """Raise DataError unless the network's images and classes are the data's."""
+    if config["input_size"][0] != in_chans:
+        raise DataError(f"{name} takes {config['input_size'][0]} channels; the images of {data} have {in_chans}")
+    outputs = getattr(model, "num_classes", len(classes))
+    names = tuple((getattr(model, "pretrained_cfg", None) or {}).get("label_names") or classes)
+    if outputs != len(classes) or (len(names) == len(classes) and names != classes):
+        raise DataError(f"{name} knows {outputs} classes, which are not the {len(classes)} of {data}")

@@ -1,0 +1,147 @@
+"""AutoBSS, random search and the hand-made network on Fashion-MNIST, at the same MACs: `make study SCALE=cpu` or full.
+
+For a small ResNet and a small MobileNetV2: 64 full trainings each by AutoBSS and by random search on a holdout of the
+training images, then five trainings each of the original and of both winners on the whole training set, tested once.
+It can be interrupted and goes on; the same seed gives the same result on the same machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from machine import machine
+from scipy.stats import t as student
+
+from autobss_search.evaluators.training import Training, model_folder
+from autobss_search.executors import Job, LocalProcesses, in_process
+from autobss_search.plots import plot_history
+from autobss_search.recipe import Recipe
+from autobss_search.report import to_csv
+from autobss_search.study import Study
+from autobss_zoo import Code
+from autobss_zoo.families import get_family
+from autobss_zoo.registry import PUBLISHED
+from autobss_zoo.training.publishing import publish
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "fashion_mnist"
+SEEDS = (101, 102, 103, 104, 105)
+BACKBONES = ("resnet", "mnv2")
+SEARCHERS = ("autobss", "random")
+
+
+class Result(NamedTuple):
+    """The trainings of a code.
+
+    Attributes:
+        found_by: original, random or autobss.
+        code: The code.
+        accuracies: On the test set in percent, one for each seed.
+        searched: Its score in the search, on the holdout.
+    """
+
+    found_by: str
+    code: Code
+    accuracies: list[float]
+    searched: float | None
+
+
+def recipes(backbone: str, scale: str) -> tuple[str, str]:
+    """The names of the search's recipe and of the final training's."""
+    search = f"small/fashion_mnist_{backbone}_search"
+    return (f"{search}.cpu", f"small/fashion_mnist.{backbone}_cpu") if scale == "cpu" else (
+        search, "small/fashion_mnist" if backbone == "resnet" else f"small/fashion_mnist.{backbone}"
+    )  # fmt: skip
+
+
+def run(backbone: str, scale: str, folder: Path, workers: int) -> Iterator[Result]:
+    """Search, train again and test, or go on with it."""
+    search, final = recipes(backbone, scale)
+    executor = LocalProcesses(workers) if workers > 1 else in_process
+    codes = {"original": Training(final).load().code}
+    scores: dict[str, float | None] = {"original": None}
+    for name in SEARCHERS:
+        recipe = Recipe.load(search, {"searcher": name})
+        evaluate = recipe.make_evaluator(folder / name / "models")
+        with Study(
+            folder / name, recipe.make_searcher(), evaluate, executor, recipe.rounds, recipe.batch, on_event=print
+        ) as study:
+            codes[name] = study.run()
+            scores[name] = next(r.value for r in study.records if r.code == codes[name])
+            RESULTS.mkdir(parents=True, exist_ok=True)
+            (RESULTS / f"{backbone}_{scale}_{name}.csv").write_text(to_csv(study.records), encoding="utf-8")
+            plot_history(study.records, RESULTS / f"{backbone}_{scale}_{name}.png")
+    trained = Training(final, str(folder / "final"))
+    jobs = [Job(i, code, s) for i, (code, s) in enumerate((c, s) for s in SEEDS for c in codes.values())]
+    found: dict[Code, list[float]] = {code: [] for code in codes.values()}
+    for outcome in executor(trained, jobs):
+        if outcome.value is None:
+            raise RuntimeError(f"{jobs[outcome.id]}: {outcome.error}")
+        found[jobs[outcome.id].code].append(outcome.value)
+        print(f"{jobs[outcome.id].code} seed {jobs[outcome.id].seed}: {outcome.value:.2f}%", flush=True)
+    for name, code in codes.items():
+        yield Result(name, code, found[code], scores[name])
+
+
+def publish_all(backbone: str, scale: str, folder: Path, results: list[Result]) -> None:
+    """Enter the network of each code's first seed into the package's zoo."""
+    recipe = recipes(backbone, scale)[1]
+    for result in results:
+        name = f"{backbone}_small_{result.found_by}"
+        shutil.rmtree(PUBLISHED / f"{name}.fmnist", ignore_errors=True)  # its code may be another one's
+        publish(
+            folder / "final" / model_folder(result.code, SEEDS[0]),
+            PUBLISHED,
+            name,
+            "fmnist",
+            found_by=result.found_by,
+            source=f"the Fashion-MNIST study ({scale}), benchmarks/fashion_mnist.py",
+            recipe=recipe,
+        )
+
+
+def interval(values: list[float]) -> float:
+    """Half the width of the mean's 95% confidence interval (Student's t)."""
+    return float(student.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5
+
+
+def main() -> None:
+    """Run the study, or go on with it, and write its table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--scale", choices=("cpu", "full"), default="full")
+    parser.add_argument("--workers", type=int, default=2, help="trainings side by side (2)")
+    parser.add_argument("--folder", type=Path, default=ROOT / "outputs" / "fashion_mnist", help="where it is kept")
+    parser.add_argument("--backbones", nargs="+", choices=BACKBONES, default=BACKBONES)
+    parser.add_argument("--publish", action="store_true", help="enter the networks into the package's zoo")
+    arguments = parser.parse_args()
+    lines = []
+    for backbone in arguments.backbones:
+        search, final = recipes(backbone, arguments.scale)
+        folder = arguments.folder / arguments.scale / backbone
+        counting = Training(final).counting
+        lines += [f"## {backbone}", "", f"Search: `{search}`; final trainings: `{final}`.", ""]
+        lines += ["| found by | code | MACs | parameters | holdout (search), % | test, % (mean, 95% interval) | each |"]
+        lines += ["|---|---|---|---|---|---|---|"]
+        results = list(run(backbone, arguments.scale, folder, arguments.workers))
+        for result in results:
+            cost = get_family(result.code.family).cost(result.code, **counting)
+            each = ", ".join(f"{value:.2f}" for value in result.accuracies)
+            mean = f"{statistics.fmean(result.accuracies):.2f} ± {interval(result.accuracies):.2f}"
+            searched = "" if result.searched is None else f"{result.searched:.2f}"
+            row = (result.found_by, f"`{result.code}`", f"{cost.macs:,}", f"{cost.params:,}", searched, mean, each)
+            lines.append(f"| {' | '.join(row)} |")
+            print(lines[-1], flush=True)
+        lines.append("")
+        if arguments.publish:
+            publish_all(backbone, arguments.scale, folder, results)
+    text = "\n".join([f"# Fashion-MNIST study ({arguments.scale})", "", machine(), "", *lines])
+    (RESULTS / f"{arguments.scale}.md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
