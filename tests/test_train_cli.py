@@ -27,6 +27,7 @@ def test_recipes_are_listed_and_shown(capsys):
     first, second = yaml.safe_load_all(capsys.readouterr().out.replace("\n# imagenet/resnet50.autobss", "\n---\n# "))
     assert (first["model"], first["epochs"], first["weight_decay"]) == ("resnet50_original", 350, 0.0001)
     assert second["model"] == "resnet50_autobss"
+    assert first.keys() == second.keys()
     assert main(["recipes", "nothing*"]) == 1
     assert "no recipe matches" in capsys.readouterr().err
 

@@ -100,7 +100,7 @@ EVERYTHING = {
 }
 
 
-@pytest.mark.parametrize("settings", [{}, EVERYTHING], ids=["plain", "everything"])
+@pytest.mark.parametrize("settings", [{}, EVERYTHING, {"amp": "float16"}], ids=["plain", "everything", "float16"])
 @pytest.mark.parametrize("stop_at", [1, 8, 11, 13])
 def test_a_training_that_is_stopped_at_any_step_ends_with_the_same_weights(tmp_path, settings, stop_at):
     recipe = tiny(**settings)

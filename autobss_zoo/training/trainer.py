@@ -131,7 +131,7 @@ class _Trainer:
             model = DistributedDataParallel(model, [device] if device.type == "cuda" else None)
         self.model = model
         self.amp = getattr(torch, recipe.amp) if recipe.amp else None
-        self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.amp == "float16" and device.type == "cuda")
+        self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.amp == "float16")
         self.batches = self.data.batches(recipe, device)
         self.parts = Parts(len(self.batches), recipe, world.rank, world.size)
         self.optimizer = create_optimizer_v2(

@@ -91,7 +91,9 @@ def _train(arguments: argparse.Namespace) -> int:
     if arguments.data_dir is not None:
         settings["data_dir"] = arguments.data_dir
     recipe, notes = TrainingRecipe.load(arguments.recipe, settings)
-    folder = arguments.folder or Path("runs") / Path(arguments.recipe).with_suffix("").as_posix().replace("/", "-")
+    name = arguments.recipe
+    own = name.endswith((".yaml", ".yml"))
+    folder = arguments.folder or Path("runs") / (Path(name).stem if own else name.replace("/", "-"))
     with joined(arguments.device) as world, _stopping() as should_stop, _showing(recipe, world) as (on_step, on_epoch):
         if world.first:
             for note in notes:
