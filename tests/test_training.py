@@ -206,6 +206,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path):
     ):
         train(tiny(learning_rate=1e20), tmp_path)
     assert not (tmp_path / "last.pt").exists()
+    train(tiny(), tmp_path)  # another recipe may follow where nothing was kept
 
 
 def test_batches_that_do_not_divide_or_fit_are_named():

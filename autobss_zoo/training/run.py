@@ -48,7 +48,7 @@ class Run:
         self._tensorboard: Any = tensorboard and world.first and self.folder is not None
         if self.folder is not None:
             kept = self.folder / "recipe.yaml"
-            if kept.is_file():
+            if kept.is_file() and (self.folder / "last.pt").is_file():
                 self._compare(kept)
             elif world.first:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -75,10 +75,8 @@ class Run:
             self.history, self._best = state["history"], state["best"]
             self.accuracy = Accuracy(**state["accuracy"]) if state["accuracy"] else None
         if self._tensorboard:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError:
-                raise TrainingError("TensorBoard's logs need: pip install 'autobss-zoo[train]'") from None
+            from torch.utils.tensorboard import SummaryWriter
+
             # Lines that an interrupted training wrote after its last state are dropped.
             self._tensorboard = SummaryWriter(str(self.folder / "tensorboard"), purge_step=len(self.history) + 1)  # type: ignore[operator]
         return state

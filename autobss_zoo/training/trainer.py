@@ -27,7 +27,7 @@ from .processes import World
 from .recipe import TrainingRecipe
 from .run import Run
 
-_LOOK_EVERY = 20  # steps between looks at the loss and at the other processes: each look makes a GPU wait
+_LOOK_EVERY = 50  # steps between looks at the loss and at the other processes: each look makes a GPU wait
 
 
 class Progress(NamedTuple):
@@ -196,11 +196,8 @@ class _Trainer:
             speed = (done - first) * self.recipe.batch_size / (time.perf_counter() - start)
             on_step(Progress(number, self.step, self.recipe.epochs * self.parts.steps, speed))
             look = done % _LOOK_EVERY == 0 or done == self.parts.steps
-            if look and not math.isfinite(float(self.loss)):
-                raise TrainingError(
-                    f"epoch {number + 1}, step {done}: the loss is no longer finite; lower learning_rate"
-                    f" ({self.recipe.learning_rate:g}) or lengthen warmup_epochs ({self.recipe.warmup_epochs:g})"
-                )
+            if look:
+                self._check_finite(f"epoch {number + 1}, step {done}")
             if done < self.parts.steps:
                 stop = (look or self.world.size == 1) and self._agreed(should_stop())
                 if stop or (self.recipe.checkpoint_steps and done % self.recipe.checkpoint_steps == 0):
@@ -234,6 +231,16 @@ class _Trainer:
         self.schedule.step_update(self.step)
         if self.ema:
             self.ema.update(self.network, self.step)
+
+    def _check_finite(self, where: str) -> None:
+        """Raise TrainingError unless every process's losses and the weights are finite."""
+        losses = float(self.world.sum(self.loss.clone()))
+        weights = torch.stack([p.detach().abs().max() for p in self.network.parameters()])
+        if not (math.isfinite(losses) and bool(weights.isfinite().all())):
+            raise TrainingError(
+                f"{where}: the loss is no longer finite; lower learning_rate ({self.recipe.learning_rate:g})"
+                f" or lengthen warmup_epochs ({self.recipe.warmup_epochs:g})"
+            )
 
     def _agreed(self, stop: bool) -> bool:
         """Whether any process was told to stop."""
