@@ -8,7 +8,6 @@ It can be interrupted and goes on; the same seed gives the same result on the sa
 from __future__ import annotations
 
 import argparse
-import shutil
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +24,9 @@ from autobss_search.report import to_csv
 from autobss_search.study import Study
 from autobss_zoo import Code
 from autobss_zoo.families import get_family
+from autobss_zoo.plots import plot_allocation
 from autobss_zoo.registry import PUBLISHED
+from autobss_zoo.training.images import prepare
 from autobss_zoo.training.publishing import publish
 
 ROOT = Path(__file__).parents[1]
@@ -92,17 +93,28 @@ def publish_all(backbone: str, scale: str, folder: Path, results: list[Result]) 
     """Enter the network of each code's first seed into the package's zoo."""
     recipe = recipes(backbone, scale)[1]
     for result in results:
-        name = f"{backbone}_small_{result.found_by}"
-        shutil.rmtree(PUBLISHED / f"{name}.fmnist", ignore_errors=True)  # its code may be another one's
         publish(
             folder / "final" / model_folder(result.code, SEEDS[0]),
             PUBLISHED,
-            name,
+            f"{backbone}_small_{result.found_by}",
             "fmnist",
             found_by=result.found_by,
             source=f"the Fashion-MNIST study ({scale}), benchmarks/fashion_mnist.py",
             recipe=recipe,
+            onnx=False,  # which `autobss export` makes of the weights
         )
+
+
+def describe(search: str, final: str) -> str:
+    """What was done, from the recipes."""
+    recipe, trained = Recipe.load(search), Training(final).load()
+    training = recipe.make_training().load()
+    number = training.train_images or prepare(training).train.numel()
+    return (
+        f"Searches (`{search}`): {recipe.rounds} x {recipe.batch} trainings of {training.epochs} epochs on {number:,}"
+        f" images, scored on {prepare(training).evaluated.numel():,} held-out ones. Then trainings of {trained.epochs}"
+        f" epochs on all {prepare(trained).train.numel():,} training images (`{final}`), each tested once."
+    )
 
 
 def interval(values: list[float]) -> float:
@@ -124,7 +136,7 @@ def main() -> None:
         search, final = recipes(backbone, arguments.scale)
         folder = arguments.folder / arguments.scale / backbone
         counting = Training(final).counting
-        lines += [f"## {backbone}", "", f"Search: `{search}`; final trainings: `{final}`.", ""]
+        lines += [f"## {backbone}", "", describe(search, final), ""]
         lines += ["| found by | code | MACs | parameters | holdout (search), % | test, % (mean, 95% interval) | each |"]
         lines += ["|---|---|---|---|---|---|---|"]
         results = list(run(backbone, arguments.scale, folder, arguments.workers))
@@ -137,6 +149,8 @@ def main() -> None:
             lines.append(f"| {' | '.join(row)} |")
             print(lines[-1], flush=True)
         lines.append("")
+        both = [(f"{r.found_by} {r.code}", r.code) for r in results if r.found_by in ("original", "autobss")]
+        plot_allocation(both, RESULTS / f"{backbone}_{arguments.scale}_allocation.png", **counting)
         if arguments.publish:
             publish_all(backbone, arguments.scale, folder, results)
     text = "\n".join([f"# Fashion-MNIST study ({arguments.scale})", "", machine(), "", *lines])

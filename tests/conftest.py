@@ -11,9 +11,13 @@ from hypothesis import strategies as st
 from autobss_zoo import Code
 from autobss_zoo.codes import get_layout
 from autobss_zoo.families import FAMILIES
+from autobss_zoo.registry import entries
 
 settings.register_profile("default", deadline=None, print_blob=True)
 settings.load_profile("default")
+
+PAPER = [name for name, entry in entries().items() if entry.printed]
+"""The paper's own networks; the others were published after it."""
 
 SMALL_VALUES = {"C": (4, 28), "L": (1, 3), "B": (1, 20), "T": (1, 6)}
 

@@ -1,9 +1,7 @@
 import pytest
 
-from autobss_zoo import cards, create_model, get, list_models
-from conftest import tiny
-
-OF_THE_PAPER = [name for name in list_models() if get(name).printed]
+from autobss_zoo import cards, create_model, get
+from conftest import PAPER, tiny
 
 
 @pytest.mark.parametrize("path", cards.files(), ids=lambda path: path.name)
@@ -12,10 +10,10 @@ def test_generated_files_are_up_to_date(path):
 
 
 def test_there_is_a_card_of_every_entry_and_no_other():
-    assert {path.stem for path in (cards.ROOT / "model_cards").glob("*.md")} == set(OF_THE_PAPER)
+    assert {path.stem for path in (cards.ROOT / "model_cards").glob("*.md")} == set(PAPER)
 
 
-@pytest.mark.parametrize("name", OF_THE_PAPER)
+@pytest.mark.parametrize("name", PAPER)
 def test_a_card_says_what_matters(name):
     entry, text = get(name), cards.card(get(name))
     facts = [str(entry.code), f"{entry.measured.macs:,}", f"{entry.measured.params:,}", entry.source, entry.timm_name]

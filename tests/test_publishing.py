@@ -118,6 +118,21 @@ def test_publishing_again_replaces_the_whole_folder(run, tmp_path):
     assert list(tmp_path.iterdir()) == [first]
 
 
+def test_another_code_takes_the_place_of_a_published_one(run, tmp_path):
+    publish(run, tmp_path / "zoo", "tiny_autobss", "digits8", onnx=False)
+    other = {"model": "resnet18_small{4,4,8,8,1,1,1,2}", "input_size": 8, "epochs": 2}
+    train(TrainingRecipe.load("small/digits", other)[0], tmp_path / "other")
+    source = f"""
+from autobss_zoo.training.publishing import publish
+print(publish({str(tmp_path / "other")!r}, {str(tmp_path / "zoo")!r}, "tiny_autobss", "digits8", onnx=False).name)
+publish({str(tmp_path / "other")!r}, {str(tmp_path / "zoo")!r}, "tiny_autobss", "second", onnx=False)
+"""
+    out = python(source, tmp_path / "zoo")
+    assert out.startswith("tiny_autobss.digits8\n")
+    assert "name: tiny_autobss is resnet18_small{4,4,8,8,1,1,1,1} already" in out
+    assert read_published(tmp_path / "zoo" / "tiny_autobss.digits8").code.layers == (1, 1, 1, 2)
+
+
 def test_what_cannot_be_published_is_named(run, tmp_path):
     with pytest.raises(TrainingError, match="there is no finished training here"):
         publish(tmp_path, tmp_path / "zoo")

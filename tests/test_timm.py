@@ -42,8 +42,9 @@ def test_both_spellings_are_in_timm_and_the_zoo(name):
     for spelling in (name, entry.timm_name):
         with torch.device("meta"):
             assert timm.create_model(spelling).code == create_model(spelling).code == entry.code
-        assert timm.get_pretrained_cfg(spelling).input_size[1:] == (entry.family.input_size,) * 2
-    assert not timm.is_model_pretrained(name)
+        size = entry.input_size if entry.weights else entry.family.input_size
+        assert tuple(timm.get_pretrained_cfg(spelling).input_size[1:]) == (size, size)
+    assert timm.is_model_pretrained(name) == bool(entry.weights)
 
 
 @every_family

@@ -75,14 +75,14 @@ def publish(
     settings = TrainingRecipe.load(run / "recipe.yaml")[0]
     name = name if name is not None else settings.model
     tag = tag if tag is not None else settings.data
-    _check_name(name, tag, settings)
+    target = to / f"{name}.{tag}"
+    _check_name(name, tag, settings, target)
     data = prepare(settings.model_copy(update={"holdout": 0.0}))
     world = world or World(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     network: Any = from_pretrained(run / "last").to(world.device)
     accuracy = evaluate(network, data.evaluation(settings, world), world)
 
     to.mkdir(parents=True, exist_ok=True)
-    target = to / f"{name}.{tag}"
     with tempfile.TemporaryDirectory(dir=to, prefix=".publishing-") as temporary:
         folder = Path(temporary) / "new"
         shutil.copytree(run / "last", folder)
@@ -136,7 +136,7 @@ def upload(folder: str | Path, repo_id: str, *, token: str | None = None, privat
     return commit.commit_url
 
 
-def _check_name(name: str, tag: str, settings: TrainingRecipe) -> None:
+def _check_name(name: str, tag: str, settings: TrainingRecipe, target: Path) -> None:
     for what, text in (("name", name), ("tag", tag)):
         if not re.fullmatch(r"[a-z][a-z0-9_]*", text):
             raise WeightsError(f"{what}: expected small letters, digits and _, as in resnet_small.fmnist, got {text!r}")
@@ -144,7 +144,10 @@ def _check_name(name: str, tag: str, settings: TrainingRecipe) -> None:
         known = registry.get(name)
     except AutoBSSError:
         return
-    if known.code != settings.code:
+    replaced = [
+        Path(weights.get("file", "")).parent.resolve() == target.resolve() for weights in known.weights.values()
+    ]
+    if known.code != settings.code and (known.printed or not all(replaced)):
         raise WeightsError(f"name: {name} is {known.code} already, and this training's network {settings.code}")
 
 

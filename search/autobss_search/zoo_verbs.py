@@ -78,19 +78,24 @@ def _list(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([_facts(entry) for entry in found], indent=2))
     elif found:
-        headings = ["name", "MACs>", "params>", "paper's accuracy>", "code"]
+        headings = ["name", "MACs>", "params>", "accuracy (paper, .tag)>", "code"]
         if make_console().width < 150:
             headings.pop()  # `info` shows it; here it would break over many lines
         table = _table(*headings)
         for e in found:
-            best = max(e.accuracy.items(), key=lambda item: item[1], default=("", ""))
-            accuracy = f"{best[1]} {best[0]}".strip()
-            row = [e.name, rounded(e.measured.macs), rounded(e.measured.params), accuracy, str(e.code)]
+            row = [e.name, rounded(e.measured.macs), rounded(e.measured.params), _best(e), str(e.code)]
             table.add_row(*row[: len(headings)])
         print_rich(table)
     else:
         print("autobss: no network matches", file=sys.stderr)
     return 0 if found else 1
+
+
+def _best(entry: Entry) -> str:
+    """The best accuracy of the weights that are published, or else what the paper reports."""
+    ours = {f"top-1 .{tag}": round(weights["accuracy"]["top1"], 2) for tag, weights in entry.weights.items()}
+    what, value = max((ours or entry.accuracy).items(), key=lambda item: item[1], default=("", ""))
+    return f"{value} {what}".strip()
 
 
 def _facts(entry: Entry) -> dict[str, Any]:
