@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import platform
 import re
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
+import yaml
 
 from .. import registry
 from ..cards import trained_card
@@ -26,12 +24,6 @@ from .evaluation import Accuracy, evaluate
 from .images import prepare
 from .processes import World
 from .recipe import TrainingRecipe
-
-
-def machine() -> str:
-    """What trains here, in a line."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"a CPU with {os.cpu_count()} cores"
-    return f"{device}, Python {platform.python_version()}, torch {torch.__version__}, timm {timm.__version__}"
 
 
 def publish(
@@ -70,14 +62,18 @@ def publish(
         WeightsError: If the name is another network's, or it cannot be one.
     """
     run, to = Path(run), Path(to)
-    if not (run / "result.json").is_file():
-        raise TrainingError(f"{run}: there is no finished training here; `autobss train` makes one, or goes on with it")
-    settings = TrainingRecipe.load(run / "recipe.yaml")[0]
+    try:
+        result = json.loads((run / "result.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise TrainingError(
+            f"{run}: there is no finished training here; `autobss train` makes one, or goes on with it"
+        ) from None
+    settings = TrainingRecipe.load(run / "recipe.yaml", {"data_dir": None})[0]
     name = name if name is not None else settings.model
     tag = tag if tag is not None else settings.data
     target = to / f"{name}.{tag}"
     _check_name(name, tag, settings, target)
-    data = prepare(settings.model_copy(update={"holdout": 0.0}))
+    data = prepare(TrainingRecipe.load(run / "recipe.yaml", {"holdout": 0})[0])
     world = world or World(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     network: Any = from_pretrained(run / "last").to(world.device)
     accuracy = evaluate(network, data.evaluation(settings, world), world)
@@ -95,14 +91,15 @@ def publish(
             "recipe": recipe,
             "data": data.source.title,
             "data_licence": data.source.licence,
-            "machine": machine(),
+            "machine": result["machine"],
             "accuracy": {**accuracy.as_dict(), "text": text},
         }
         config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
         config["pretrained_cfg"]["license"] = "apache-2.0"
         write_atomically(folder / CONFIG_NAME, json.dumps({**config, "published": facts}, indent=2).encode())
-        for file in ("recipe.yaml", "metrics.csv"):
-            shutil.copy(run / file, folder)
+        content = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+        write_atomically(folder / "recipe.yaml", content.encode())
+        shutil.copy(run / "metrics.csv", folder)
         _plot(run / "metrics.csv", folder / "curve.png")
         stated = settings.model_dump(mode="json", exclude_defaults=True)
         card = trained_card(network, f"{name}.{tag}", {**facts, "accuracy": text}, stated)

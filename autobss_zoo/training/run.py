@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import platform
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 import yaml
 from torch import nn
@@ -20,6 +23,12 @@ from .processes import World
 from .recipe import TrainingRecipe
 
 COLUMNS = ("epoch", "learning_rate", "train_loss", "images_per_second", "seconds", "loss", "top1", "top5")
+
+
+def machine() -> str:
+    """What trains here, in a line."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"a CPU with {os.cpu_count()} cores"
+    return f"{device}, Python {platform.python_version()}, torch {torch.__version__}, timm {timm.__version__}"
 
 
 class Run:
@@ -115,7 +124,8 @@ class Run:
         if self.folder is not None and self._world.first and not (self.folder / "result.json").is_file():
             save_pretrained(network, self.folder / "last")
             on = "holdout" if self._recipe.holdout else "test"
-            result = {"evaluated_on": on, **accuracy.as_dict(), "best_top1": self._best, "epochs": self._recipe.epochs}
+            facts = {"epochs": self._recipe.epochs, "machine": machine()}
+            result = {"evaluated_on": on, **accuracy.as_dict(), "best_top1": self._best, **facts}
             write_atomically(self.folder / "result.json", json.dumps(result, indent=2).encode())
         if self._tensorboard:
             self._tensorboard.close()
