@@ -51,6 +51,8 @@ def test_the_folder_is_complete(run, published):
     assert (facts["name"], facts["tag"], facts["found_by"]) == ("tiny_autobss", "digits8", "autobss")
     assert facts["accuracy"]["images"] == 360  # the test set, though the training only saw its holdout
     assert json.loads((run / "result.json").read_text())["evaluated_on"] == "holdout"
+    recipe = TrainingRecipe.load(published / "recipe.yaml")[0]
+    assert (recipe.code, recipe.data_dir) == (TrainingRecipe.load(run / "recipe.yaml")[0].code, None)
     card = (published / "README.md").read_text()
     entry = read_published(published)
     for stated in (CODE, f"{entry.measured.macs:,}", f"{entry.measured.params:,}", facts["accuracy"]["text"], "95%",

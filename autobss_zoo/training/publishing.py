@@ -65,9 +65,8 @@ def publish(
     try:
         result = json.loads((run / "result.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise TrainingError(
-            f"{run}: there is no finished training here; `autobss train` makes one, or goes on with it"
-        ) from None
+        text = "there is no finished training here; `autobss train` makes one, or goes on with it"
+        raise TrainingError(f"{run}: {text}") from None
     settings = TrainingRecipe.load(run / "recipe.yaml", {"data_dir": None})[0]
     name = name if name is not None else settings.model
     tag = tag if tag is not None else settings.data
