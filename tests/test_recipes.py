@@ -147,6 +147,7 @@ def test_another_batch_size_scales_the_rate_and_says_so(tmp_path):
         ("momentum: .nan", "momentum: .*got nan"),
         ("learning_rate: .inf", "learning_rate: .*got inf"),
         ("crop_scale: [0.5, 1.0]", "crop_scale: is only for data in folders, not digits"),
+        ("optimizer: sdg", "optimizer: 'sdg': did you mean"),
         ("base: small/digitz", "recipe 'small/digitz': did you mean small/digits"),
         ("base: missing.yaml", "missing.yaml: there is no such file"),
         ("base: small/digits.large", "small/digits.large: .*no such variant"),
@@ -160,6 +161,12 @@ def test_broken_recipes_name_the_key_and_the_file(tmp_path, content, message):
     with pytest.raises(RecipeError, match=message) as error:
         TrainingRecipe.load(write(tmp_path / "bad.yaml", text))
     assert "bad.yaml" in str(error.value) or "base: small/dig" in content or "missing" in content
+
+
+def test_policies_of_augmentation_are_timms():
+    assert TrainingRecipe.load("imagenet/mnv2", {"auto_augment": "rand-m9-mstd0.5"})[0].auto_augment
+    with pytest.raises(RecipeError, match="imagenet/mnv2: auto_augment: no policy of timm's: 'fixed'"):
+        TrainingRecipe.load("imagenet/mnv2", {"auto_augment": "fixed"})
 
 
 def test_missing_keys_and_recipes_of_the_other_kind_are_named():

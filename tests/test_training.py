@@ -12,7 +12,7 @@ import yaml
 from safetensors.torch import load_file
 
 import autobss_zoo
-from autobss_zoo.errors import TrainingError
+from autobss_zoo.errors import RecipeError, TrainingError
 from autobss_zoo.training import TrainingRecipe, World, evaluate, train
 from autobss_zoo.training.batches import Parts, mix
 from autobss_zoo.training.data import load
@@ -254,6 +254,19 @@ def test_compiled_training_learns_the_same():
     )
     for name, tensor in plain.items():
         torch.testing.assert_close(compiled[name], tensor, rtol=1e-2, atol=1e-2)
+
+
+def test_arguments_that_a_network_does_not_have_are_named():
+    with pytest.raises(RecipeError, match=r"model_args: .*cannot be built with \{'drop_rat': 0.1\}: .*drop_rat"):
+        train(tiny(model_args={"drop_rat": 0.1}))
+
+
+def test_another_optimizer_and_its_state(tmp_path):
+    recipe = tiny(optimizer="adamw", learning_rate=0.001, epochs=2)
+    whole = weights(train(recipe)[1])
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path, should_stop=iter([False] * 12 + [True]).__next__)
+    assert_same(weights(train(recipe, tmp_path)[1]), whole)
 
 
 def test_synchronised_batch_norms_need_gpus():

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from timm.data import create_transform
+from timm.optim import list_optimizers
 
 from .. import recipes, registry
 from ..codes import Code
@@ -99,6 +101,13 @@ class TrainingRecipe(BaseModel):
         for name in ("shift",) if not memory else ("crop_scale", "auto_augment"):
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name}: is only for data in {'folders' if memory else 'memory'}, not {self.data}")
+        if self.optimizer not in (known := [str(name) for name in list_optimizers()]):
+            raise ValueError(f"optimizer: {self.optimizer!r}: {did_you_mean(self.optimizer, known)}")
+        if self.auto_augment is not None:
+            try:
+                create_transform(32, is_training=True, auto_augment=self.auto_augment)
+            except (AssertionError, KeyError, ValueError):  # timm's
+                raise ValueError(f"auto_augment: no policy of timm's: {self.auto_augment!r}") from None
         try:
             registry.find(self.model)
         except AutoBSSError as error:

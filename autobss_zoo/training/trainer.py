@@ -18,7 +18,7 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..errors import TrainingError
+from ..errors import RecipeError, TrainingError
 from ..models import create_model
 from .batches import Parts, mix
 from .evaluation import Accuracy, evaluate
@@ -103,13 +103,16 @@ def _channel_warnings_off() -> Iterator[None]:
 def create(recipe: TrainingRecipe, data: Prepared) -> nn.Module:
     """The untrained network, with the preprocessing of the data in its configuration."""
     torch.manual_seed(recipe.seed)
-    return create_model(
-        recipe.model,
-        num_classes=len(data.classes),
-        in_chans=data.source.in_chans,
-        pretrained_cfg_overlay=data.configuration,
-        **recipe.model_args,
-    )
+    try:
+        return create_model(
+            recipe.model,
+            num_classes=len(data.classes),
+            in_chans=data.source.in_chans,
+            pretrained_cfg_overlay=data.configuration,
+            **recipe.model_args,
+        )
+    except TypeError as error:
+        raise RecipeError(f"model_args: {recipe.model} cannot be built with {recipe.model_args}: {error}") from error
 
 
 class _Trainer:
