@@ -153,6 +153,11 @@ def test_another_recipe_or_a_broken_state_in_the_folder_is_named(tmp_path):
     (tmp_path / "last.pt").write_bytes(b"broken")
     with pytest.raises(TrainingError, match=r"last.pt: cannot be read .* delete it to begin anew"):
         train(tiny(), tmp_path)
+    (tmp_path / "last.pt").unlink()
+    accuracy, network = train(tiny(epochs=3), tmp_path)
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert (result["epochs"], result["right"]) == (3, accuracy.right)
+    assert_same(load_file(tmp_path / "last" / "model.safetensors"), weights(network))
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch():

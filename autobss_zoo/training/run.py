@@ -61,6 +61,7 @@ class Run:
                 self._compare(kept)
             elif world.first:
                 self.folder.mkdir(parents=True, exist_ok=True)
+                (self.folder / "result.json").unlink(missing_ok=True)  # of a training whose state was deleted
                 write_atomically(kept, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False).encode())
             world.wait()
 
