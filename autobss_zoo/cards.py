@@ -30,11 +30,18 @@ def rounded(figure: int) -> str:
     return f"{figure / 1e9:.4f}B" if figure >= 1e9 else f"{figure / 1e6:.2f}M"
 
 
+_PIPELINES = {
+    "classification": "image-classification",
+    "detection": "object-detection",
+    "segmentation": "image-segmentation",
+}
+
+
 def _front_matter(task: str) -> str:
     data = ModelCardData(
         license="apache-2.0",
-        library_name="timm",
-        pipeline_tag="object-detection" if task == "detection" else "image-classification",
+        library_name="timm" if task == "classification" else "autobss-zoo",
+        pipeline_tag=_PIPELINES[task],
         tags=["timm", "autobss", task],
     )
     return f"---\n{data.to_yaml()}\n---"
@@ -62,24 +69,24 @@ import autobss_zoo, timm, torch
 
 def card(entry: Entry) -> str:
     """The model card of a registry entry, in Markdown."""
-    detection = entry.task == "detection"
+    composed = bool(entry.architecture)
     settings = resolve(entry.recipe).values
     measured = table(
         ["", "printed in the paper", "measured"],
         [
-            ["MACs", entry.printed["macs"], f"{entry.measured.macs:,}"],
-            ["parameters", entry.printed["params"], f"{entry.measured.params:,}"],
+            ["MACs", entry.printed.get("macs", "not printed"), f"{entry.measured.macs:,}"],
+            ["parameters", entry.printed.get("params", "not printed"), f"{entry.measured.params:,}"],
         ],
     )
     counts = entry.counts or "the whole network"
     pixels = f"{entry.input_size}x{entry.input_size}"
-    of_backbone, of_detector = (
-        (", of the backbone", " for MACs, the whole detector for parameters") if detection else ("", "")
+    of_backbone, of_network = (
+        (", of the backbone", " for MACs, the whole network for parameters") if composed else ("", "")
     )
     accuracy = table(["", "reported by the paper, %"], entry.accuracy.items()) if entry.accuracy else "None is printed."
-    trains = "The paper's settings are" if detection else f"`autobss train {entry.recipe}` makes them, with"
     published = " ".join(f"`{entry.name}.{tag}`: {w['accuracy']['text']}." for tag, w in entry.weights.items())
-    load = f'''model = timm.create_model("{entry.timm_name}")
+    of_timm = "  # the backbone, with a classifier" if composed else ""
+    load = f'''model = timm.create_model("{entry.timm_name}"){of_timm}
 model = autobss_zoo.create_model("{entry.name}")
 model = torch.hub.load(<this repository>, "{entry.name}")'''
     return f"""{_front_matter(entry.task)}
@@ -91,7 +98,6 @@ model = torch.hub.load(<this repository>, "{entry.name}")'''
 `{entry.code}`
 
 Found by: {entry.found_by}. Source: {PAPER}, {entry.source}.
-{"The network that loads is the detector's backbone, with a classifier." if detection else ""}
 
 ## Stages
 
@@ -101,7 +107,7 @@ At {pixels} pixels{of_backbone}; the first stage is the stem, the last the class
 
 ## Cost
 
-Of one {pixels} image, {counts}{of_detector}.
+Of one {pixels} image, {counts}{of_network}.
 MACs are those of convolutions and linear layers.
 
 {measured}
@@ -116,7 +122,7 @@ The paper's, not reproduced here:
 
 ## Weights
 
-{published or "None are published yet."} {trains}:
+{published or "None are published yet."} `autobss train {entry.recipe}` makes them, with:
 
 {table(["setting", "value"], settings.items())}
 
@@ -138,6 +144,34 @@ def hub_card(model: Any) -> str:
         model: A classifier of this zoo (timm.models.ResNet or EfficientNet), made by `create_model`, timm or torch.hub.
     """
     return f"""{_of_model(model)}
+
+## Training
+
+The weights are their uploader's. State here the data, the recipe and the accuracy with which they were measured.
+"""
+
+
+def composed_card(model: Any) -> str:
+    """The model card of a detector or segmenter that its user saves or uploads, in Markdown."""
+    arguments = table(["argument", "value"], model.arguments.items())
+    params = sum(p.numel() for p in model.parameters())
+    return f"""{_front_matter(model.task)}
+
+# {model.architecture} over {model.code}
+
+A {model.task} network of autobss-zoo (`pip install autobss-zoo`): {rounded(params)} parameters ({params:,}).
+
+{arguments}
+
+Classes: {", ".join(getattr(model, "label_names", ())) or "not named"}.
+
+## Use
+
+```python
+import autobss_zoo
+
+model = autobss_zoo.from_pretrained("<owner/name or this folder>")
+```
 
 ## Training
 
@@ -219,15 +253,15 @@ def costs_table() -> str:
     rows = [
         [
             f"`{e.name}`",
-            e.printed["macs"],
+            e.printed.get("macs", "-"),
             f"{rounded(e.measured.macs)} ({e.measured.macs:,})",
-            e.printed["params"],
+            e.printed.get("params", "-"),
             f"{rounded(e.measured.params)} ({e.measured.params:,})",
             f"{e.input_size}{', ' + e.counts if e.counts else ''}",
             e.notes,
         ]
         for e in entries().values()
-        if e.printed
+        if e.of_paper
     ]
     header = ["network", "MACs, printed", "measured", "parameters, printed", "measured", "pixels, counted", "notes"]
     return f"""<!-- Written by `make cards`; do not edit. -->
@@ -236,8 +270,9 @@ def costs_table() -> str:
 
 Every network of {PAPER}. MACs are the
 multiply-accumulates of convolutions and linear layers for one image, which the paper prints as FLOPs; parameters are
-all learned ones, of the whole detector where the network is one. "Measured" is exact: the closed form, fvcore's count
-of the network and the count of the exported ONNX graph agree (of detectors' FPN and heads: fvcore's count).
+all learned ones, of the whole detector or segmenter where the network is one. "Measured" is exact: the closed form,
+fvcore's count of the network and the count of the exported ONNX graph agree (of detectors and segmenters: fvcore's
+count).
 
 {table(header, rows)}
 """
@@ -245,7 +280,7 @@ of the network and the count of the exported ONNX graph agree (of detectors' FPN
 
 def files() -> Mapping[Path, str]:
     """Every generated file and its text."""
-    cards = {ROOT / "model_cards" / f"{name}.md": card(entry) for name, entry in entries().items() if entry.printed}
+    cards = {ROOT / "model_cards" / f"{name}.md": card(entry) for name, entry in entries().items() if entry.of_paper}
     return {**cards, ROOT / "docs" / "costs.md": costs_table()}
 
 

@@ -1,6 +1,6 @@
 """ONNX export: the graph is written only after it is shown to be valid, to compute what the network computes, and to
 cost what the network costs. Needs the extra `autobss-zoo[onnx]`, and with it torch >= 2.7: older exporters fail on
-batch norms.
+batch norms. Detectors have an exporter of their own, `export_detectors`, which `to_onnx` calls.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import contextlib
 import io
 import os
 import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from .cost import Cost, count_network, count_onnx
+from .cost import count_network, count_onnx
 from .errors import ExportError
 from .files import write_atomically
 
@@ -37,42 +38,51 @@ class Report:
         opset: The ONNX operator set.
         max_abs_error, max_rel_error: Largest difference between ONNX Runtime's and PyTorch's outputs on random images;
             relative to the largest magnitude of an output.
-        macs, params: Multiply-accumulates for one image, and parameters.
+        macs: Multiply-accumulates for one image; None of a detector, where they depend on the image.
+        params: Parameters.
     """
 
     path: Path
     opset: int
     max_abs_error: float
     max_rel_error: float
-    macs: int
+    macs: int | None
     params: int
 
 
 def to_onnx(
     model: nn.Module, path: str | os.PathLike[str], *, input_size: int | None = None, opset: int | None = None
 ) -> Report:
-    """Export a network to one ONNX file with a dynamic batch.
+    """Export a network to one ONNX file with a dynamic batch, or a detector with a dynamic image size.
 
     The input is `image`, float32 of shape (batch, in_chans, input_size, input_size); the output is `logits`, of shape
-    (batch, num_classes), or with `features_only` one `feature_<index>` a level. The network is exported in float32
-    and evaluation mode from a copy: `model` stays as it is.
+    (batch, num_classes), or with `features_only` one `feature_<index>` a level. For a detector's, see
+    `export_detectors.export_detector`. The network is exported in float32 and evaluation mode from a copy: `model`
+    stays as it is.
 
     Args:
         model: A network of this zoo, or another timm model.
         path: The file to write; it is replaced if it exists, and left alone if a check fails.
-        input_size: Side of the images in pixels; that of the model's configuration when None.
+        input_size: Side of the images in pixels; that of the model's configuration when None. None for a detector.
         opset: The ONNX operator set; torch's own choice when None.
 
     Returns:
         The measured errors and costs. Code and costs are also in the file's metadata.
 
     Raises:
-        ExportError: If the checker, ONNX Runtime or the count of MACs disagrees with the network.
+        ExportError: If the checker, ONNX Runtime or the count of MACs disagrees with the network, or if a detector is
+            given an input_size.
         FileNotFoundError: If the folder of `path` does not exist.
     """
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist")
+    if getattr(model, "task", "") == "detection":
+        from .export_detectors import export_detector
+
+        if input_size is not None:
+            raise ExportError("input_size: a detector's graph takes images of any size; leave it out")
+        return export_detector(model, path, opset)
     network: Any = deepcopy(model).cpu().float().eval()
     if hasattr(network, "set_grad_checkpointing"):
         network.set_grad_checkpointing(False)
@@ -87,7 +97,14 @@ def to_onnx(
             f"opset: torch cannot export opset {opset} and made {found} of it; pass {found} or leave it out"
         )
     cost = count_network(network, side, channels)
-    _describe(graph, network, side, cost)
+    facts = {
+        "code": getattr(network, "code", ""),
+        "architecture": network.pretrained_cfg.get("architecture", ""),
+        "input_size": side,
+        "macs": cost.macs,
+        "params": cost.params,
+    }
+    describe(graph, facts)
     for counted in (count_onnx(traced).macs, count_onnx(graph).macs):
         if counted != cost.macs:
             raise ExportError(f"the exported graph has {counted} MACs, the network {cost.macs}")
@@ -106,9 +123,7 @@ def _trace(
     network: nn.Module, images: torch.Tensor, outputs: list[str], opset: int | None
 ) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     """The graph as torch traces it, with its batch norms, and the same graph simplified."""
-    # The exporter prints its progress even when it is told not to, and warns of its own internals.
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
+    with quiet():
         try:
             program: Any = torch.onnx.export(
                 network,
@@ -125,10 +140,18 @@ def _trace(
             raise ExportError(f"torch {torch.__version__} cannot export this network; 2.7 or later may") from error
         traced = program.model_proto
         program.optimize()
-    return traced, _clean(program.model_proto)
+    return traced, clean(program.model_proto)
 
 
-def _clean(graph: onnx.ModelProto) -> onnx.ModelProto:
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without the exporters' chatter: they print progress even when told not to, and warn of their own internals."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def clean(graph: onnx.ModelProto) -> onnx.ModelProto:
     """Infer every shape, and drop the stack traces of the machine that exported."""
     from onnx import shape_inference
 
@@ -139,32 +162,53 @@ def _clean(graph: onnx.ModelProto) -> onnx.ModelProto:
     return graph
 
 
-def _describe(graph: onnx.ModelProto, network: Any, side: int, cost: Cost) -> None:
+def describe(graph: onnx.ModelProto, facts: Mapping[str, object]) -> None:
+    """Write facts into a graph's metadata, without those that are empty."""
     from onnx import helper
 
-    facts = {
-        "code": str(getattr(network, "code", "")),
-        "architecture": network.pretrained_cfg.get("architecture", ""),
-        "input_size": str(side),
-        "macs": str(cost.macs),
-        "params": str(cost.params),
-    }
-    helper.set_model_props(graph, {key: value for key, value in facts.items() if value})
+    texts = {key: str(value) for key, value in facts.items()}
+    helper.set_model_props(graph, {key: text for key, text in texts.items() if text})
 
 
-def _check(graph: onnx.ModelProto, network: nn.Module, images: torch.Tensor) -> tuple[float, float]:
-    """Largest absolute and relative error of a valid graph."""
-    import numpy as np
+def open_session(graph: onnx.ModelProto) -> Any:
+    """ONNX Runtime's session of a graph, on the CPU.
+
+    Raises:
+        ExportError: If the checker or ONNX Runtime finds the graph invalid.
+    """
     import onnx
     import onnxruntime
 
     try:
         onnx.checker.check_model(graph, full_check=True)
-        session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     except Exception as error:  # each of the two has its own kinds
         raise ExportError(f"the exported graph is not valid ONNX: {error}") from error
 
-    absolute = relative = 0.0
+
+def largest_errors(pairs: Iterable[tuple[torch.Tensor, Any]]) -> tuple[float, float]:
+    """The largest absolute and relative error of ONNX Runtime's outputs.
+
+    Args:
+        pairs: Each output by PyTorch, and the array of the same shape by ONNX Runtime.
+
+    Raises:
+        ExportError: If a relative error is over TOLERANCE, or not a number.
+    """
+    import numpy as np
+
+    errors = [(np.abs(ours.numpy() - theirs).max(initial=0.0), ours.abs()) for ours, theirs in pairs]
+    absolute = np.max([error for error, _ in errors])
+    relative = np.max([error / max(float(size.max()) if len(size) else 0.0, 1e-12) for error, size in errors])
+    if not relative <= TOLERANCE:
+        raise ExportError(f"ONNX Runtime differs from PyTorch by {relative:.2g} of the largest output")
+    return float(absolute), float(relative)
+
+
+def _check(graph: onnx.ModelProto, network: nn.Module, images: torch.Tensor) -> tuple[float, float]:
+    """Largest absolute and relative error of a valid graph."""
+    session = open_session(graph)
+    pairs: list[tuple[torch.Tensor, Any]] = []
     for batch in (images, images[:1]):
         with torch.inference_mode():
             expected = network(batch)
@@ -172,10 +216,5 @@ def _check(graph: onnx.ModelProto, network: nn.Module, images: torch.Tensor) -> 
             expected = [expected]
         elif isinstance(expected, dict):
             expected = list(expected.values())
-        for ours, theirs in zip(expected, session.run(None, {"image": batch.numpy()}), strict=True):
-            difference = float(np.abs(ours.numpy() - theirs).max())
-            absolute = max(absolute, difference)
-            relative = max(relative, difference / max(float(ours.abs().max()), 1e-12))
-    if not relative <= TOLERANCE:
-        raise ExportError(f"ONNX Runtime differs from PyTorch by {relative:.2g} of the largest output")
-    return absolute, relative
+        pairs += zip(expected, session.run(None, {"image": batch.numpy()}), strict=True)
+    return largest_errors(pairs)

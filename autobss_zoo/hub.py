@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,35 +17,34 @@ from timm.models._hub import save_config_for_hf
 from timm.utils import unwrap_model
 from torch import nn
 
-from .cards import hub_card
+from . import composed
+from .cards import composed_card, hub_card
 from .codes import Code
 from .errors import WeightsError
 from .families import family_of
 from .models import FROM_CODE
-from .weights import CONFIG_NAME, WEIGHTS_NAME, download, sha256, stated_checksum
+from .weights import CONFIG_NAME, WEIGHTS_NAME, download, read_config, sha256, verify
 
 
 def save_pretrained(model: Any, directory: str | os.PathLike[str]) -> None:
     """Write `config.json`, `model.safetensors` and a model card (`README.md`) into a folder.
 
-    timm loads the folder again with `create_model("local-dir:<directory>", pretrained=True)`. The configuration states
-    the code, its costs and the SHA-256 of the weights. It is replaced last: a save that is interrupted between two
-    files leaves weights that do not match, which are refused when they are loaded.
+    `from_pretrained` loads the folder again, and so does timm if the network is a classifier, with
+    `create_model("local-dir:<directory>", pretrained=True)`. The configuration states the code, its costs and the
+    SHA-256 of the weights. It is replaced last: a save that is interrupted between two files leaves weights that do not
+    match, which are refused when they are loaded.
 
     Args:
-        model: A classifier of this zoo; of a compiled, averaged or parallel one, the network inside is saved.
+        model: A network of this zoo; of a compiled, averaged or parallel one, the network inside is saved.
         directory: The folder, made if it does not exist; files of the same names are replaced.
 
     Raises:
-        WeightsError: If `model` is no classifier of this zoo, or its layers are not those that it was built with.
+        WeightsError: If `model` is no network of this zoo, or its layers are not those that it was built with.
         ValueError: If it was built with an argument that JSON cannot hold, such as a class instead of its timm name.
     """
     model = unwrap_model(model)
-    code: Code | None = getattr(model, "code", None)
-    if code is None or not hasattr(model, "num_classes"):
-        raise WeightsError(f"expected a classifier made by autobss_zoo, got {type(model).__name__}")
-    if isinstance(classifier := model.get_classifier(), nn.Linear):
-        model.num_classes = classifier.out_features  # stale where a layer of the user's own was assigned
+    if getattr(model, "code", None) is None or not (hasattr(model, "num_classes") or hasattr(model, "task")):
+        raise WeightsError(f"expected a classifier, detector or segmenter of autobss_zoo, got {type(model).__name__}")
     target = Path(directory)
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target, prefix=".saving-") as folder:
@@ -53,26 +53,40 @@ def save_pretrained(model: Any, directory: str | os.PathLike[str]) -> None:
         contiguous = torch.contiguous_format
         tensors = {k: v.detach().cpu().clone(memory_format=contiguous) for k, v in model.state_dict().items()}
         (temporary / WEIGHTS_NAME).write_bytes(save(tensors))  # save_file's are its writer's alone
-        size = model.pretrained_cfg["input_size"][-1]
-        cost = family_of(code).cost(code, size, model.in_chans, model.num_classes)
-        facts = {
-            "code": str(code),
-            "macs": cost.macs,
-            "params": cost.params,
-            "sha256": sha256(temporary / WEIGHTS_NAME),
-        }
-        arguments = {"code": str(code)} if model.pretrained_cfg["architecture"] == FROM_CODE else {}
-        save_config_for_hf(model, str(temporary / CONFIG_NAME), model_config=facts, model_args=arguments)
-        _check_layers(tensors, folder)
-        (temporary / "README.md").write_text(hub_card(model), encoding="utf-8")
+        checksum = sha256(temporary / WEIGHTS_NAME)
+        if hasattr(model, "task"):
+            config = json.dumps({**composed.configuration(model), "sha256": checksum}, indent=2, default=_refuse)
+            (temporary / CONFIG_NAME).write_text(config, encoding="utf-8")
+            (temporary / "README.md").write_text(composed_card(model), encoding="utf-8")
+            _check_layers(tensors, lambda: composed.build(model.architecture, model.code, **model.arguments))
+        else:
+            _write_classifier(model, tensors, temporary, checksum)
         for name in (WEIGHTS_NAME, "README.md", CONFIG_NAME):
             os.replace(temporary / name, target / name)
 
 
-def _check_layers(tensors: Mapping[str, torch.Tensor], folder: str) -> None:
-    """Raise WeightsError unless the network that timm builds from the folder can hold the tensors."""
+def _refuse(value: Any) -> None:
+    raise ValueError(f"built with {value!r}, which JSON cannot hold")
+
+
+def _write_classifier(model: Any, tensors: Mapping[str, torch.Tensor], folder: Path, checksum: str) -> None:
+    """The configuration, in timm's form, and the card."""
+    if isinstance(classifier := model.get_classifier(), nn.Linear):
+        model.num_classes = classifier.out_features  # stale where a layer of the user's own was assigned
+    code: Code = model.code
+    size = model.pretrained_cfg["input_size"][-1]
+    cost = family_of(code).cost(code, size, model.in_chans, model.num_classes)
+    facts = {"code": str(code), "macs": cost.macs, "params": cost.params, "sha256": checksum}
+    arguments = {"code": str(code)} if model.pretrained_cfg["architecture"] == FROM_CODE else {}
+    save_config_for_hf(model, str(folder / CONFIG_NAME), model_config=facts, model_args=arguments)
+    _check_layers(tensors, lambda: timm.create_model(f"local-dir:{folder}"))
+    (folder / "README.md").write_text(hub_card(model), encoding="utf-8")
+
+
+def _check_layers(tensors: Mapping[str, torch.Tensor], build: Callable[[], nn.Module]) -> None:
+    """Raise WeightsError unless the network that is built from the configuration can hold the tensors."""
     with torch.device("meta"):
-        built = {name: tensor.shape for name, tensor in timm.create_model(f"local-dir:{folder}").state_dict().items()}
+        built = {name: tensor.shape for name, tensor in build().state_dict().items()}
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     if changed := sorted(dict(built.items() ^ shapes.items())):
         raise WeightsError(
@@ -93,7 +107,7 @@ def push_to_hub(
     """Upload what `save_pretrained` writes to a repository on the Hugging Face Hub, made if it does not exist.
 
     Args:
-        model: A classifier of this zoo.
+        model: A network of this zoo.
         repo_id: The repository, "owner/name".
         commit_message: What the commit says.
         token: A token that may write; the logged-in user's when None.
@@ -129,7 +143,8 @@ def from_pretrained(
         repo_or_directory: A folder, or a repository "owner/name" or "owner/name@revision".
         revision: A branch, tag or commit; what it is given for is a repository, never a folder.
         cache_dir: Where the Hub's files are kept; the Hub's own default when None.
-        **kwargs: As in timm.create_model: num_classes, in_chans, features_only...
+        **kwargs: Of a classifier as in timm.create_model: num_classes, in_chans, features_only... Of others as in
+            `create_detector` and `create_segmenter`: box_score_thresh...
 
     Raises:
         WeightsError: If it is not there, or if the weights do not match their checksum.
@@ -140,5 +155,11 @@ def from_pretrained(
     else:
         name = f"{name}@{revision}" if revision else name
         source, config = "hf-hub", download(name, CONFIG_NAME, cache_dir)
-    stated_checksum(config)  # its errors are clear where timm's are not; the weights' turn comes in check_source
+    facts = read_config(config)  # its errors are clear where timm's are not
+    if "task" in facts:
+        weights = Path(name) / WEIGHTS_NAME if source == "local-dir" else download(name, WEIGHTS_NAME, cache_dir)
+        if not weights.is_file():
+            raise WeightsError(f"{weights}: no such file of weights")
+        verify(weights, facts["sha256"])
+        return composed.load(facts, weights, **kwargs)
     return timm.create_model(f"{source}:{name}", pretrained=True, cache_dir=cache_dir, **kwargs)

@@ -10,11 +10,11 @@ from timm.models import create_model as timm_create_model
 from timm.models._builder import resolve_pretrained_cfg
 from torch import nn
 
-from . import registry
+from . import composed, registry
 from .codes import Code
-from .errors import AutoBSSError
+from .errors import AutoBSSError, WeightsError
 from .families import Family, family_of
-from .weights import adapt_state_dict, check_source
+from .weights import adapt_state_dict, check_source, unpublished
 
 __all__: list[str] = []
 
@@ -98,10 +98,12 @@ def create_model(name_or_code: str | Code, pretrained: bool = False, **kwargs: A
         name_or_code: A name in either spelling ("resnet50_autobss", "autobss_resnet50", with ".tag" for given
             weights), or a code ("resnet18{64,64,256,512,2,3,4,1}").
         pretrained: Load the published weights.
-        **kwargs: As in timm.create_model: num_classes, in_chans, features_only, out_indices, drop_path_rate...
+        **kwargs: As in timm.create_model: num_classes, in_chans, features_only, out_indices, drop_path_rate... Of a
+            detector or segmenter as in `detection.create_detector` or `segmentation.create_segmenter`.
 
     Returns:
-        A timm model, with its code as `model.code`. Of a detection entry it is the backbone.
+        A timm model, with its code as `model.code`. Of a detection or segmentation entry it is the whole network, and
+        timm.create_model gives the backbone.
 
     Raises:
         CodeError, UnknownNameError: If there is no such network.
@@ -110,5 +112,9 @@ def create_model(name_or_code: str | Code, pretrained: bool = False, **kwargs: A
     name = str(name_or_code)
     if isinstance(name_or_code, Code) or "{" in name:
         return timm_create_model(FROM_CODE, pretrained=pretrained, code=str(registry.find(name_or_code)[0]), **kwargs)
-    registry.get(name.partition(".")[0])
-    return timm_create_model(name, pretrained=pretrained, **kwargs)
+    entry = registry.get(name.partition(".")[0])
+    if not entry.architecture:
+        return timm_create_model(name, pretrained=pretrained, **kwargs)
+    if pretrained:
+        raise WeightsError(unpublished(entry))
+    return composed.build(entry.architecture, entry.code, **kwargs)

@@ -56,7 +56,7 @@ def resolve(recipe: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]
     """A recipe with its bases and with a user's overrides.
 
     Mappings inside are merged. Whatever changes `batch_size` and states no `learning_rate` scales the rate in
-    proportion, and says so in the notes.
+    proportion, and says so in the notes; likewise `iterations` inversely, and with them the milestones and the warmup.
 
     Args:
         recipe: A name, a file that ends in .yaml, or a mapping as such a file holds.
@@ -110,16 +110,38 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _changed(found: Resolved, changes: Mapping[str, Any]) -> Resolved:
-    values, notes = merged(found.values, changes), found.notes
-    before, after = found.values.get("batch_size"), changes.get("batch_size", found.values.get("batch_size"))
-    rate = found.values.get("learning_rate")
-    if before != after and "learning_rate" not in changes and all(_positive(v) for v in (before, after, rate)):
-        values["learning_rate"] = rate * after / before
-        text = (
-            f"learning_rate: {rate:g} became {values['learning_rate']:g}, as batch_size went from {before} to {after}"
-        )
-        notes = (*notes, text)
-    return Resolved(values, found.where, notes)
+    """The recipe with changes, and with what has to follow from them.
+
+    A larger batch has a larger rate and, where the length is in iterations, fewer of them; with fewer iterations what
+    is stated in them comes earlier.
+    """
+    values, notes = merged(found.values, changes), list(found.notes)
+    for cause, followers in (
+        ("batch_size", {"learning_rate": 1, "iterations": -1}),
+        ("iterations", {"milestones": 1, "warmup_iterations": 1}),
+    ):
+        before: Any = found.values.get(cause)
+        after: Any = values.get(cause)
+        if before == after or not (_positive(before) and _positive(after)):
+            continue
+        for key, power in followers.items():
+            if key not in changes and (old := found.values.get(key)):
+                try:
+                    values[key] = new = _scaled(old, (after / before) ** power)
+                except TypeError:  # no number, which the check of the recipe complains about
+                    continue
+                notes.append(f"{key}: {_shown(old)} became {_shown(new)}, as {cause} went from {before} to {after}")
+    return Resolved(values, found.where, tuple(notes))
+
+
+def _scaled(value: Any, factor: float) -> Any:
+    if isinstance(value, list):
+        return [_scaled(part, factor) for part in value]
+    return round(value * factor) if isinstance(value, int) else value * factor
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _positive(value: Any) -> bool:

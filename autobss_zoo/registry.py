@@ -33,12 +33,13 @@ class Entry:
         code: The block-stacking code.
         found_by: "original", "random", "uniform" or "autobss".
         source: The paper's tables, or the study that found the code.
-        printed: The paper's macs and params as it prints them, e.g. {"macs": "4.03B", "params": "23.73M"}; empty for
-            what is not the paper's.
+        printed: The paper's macs and params as it prints them, e.g. {"macs": "4.03B", "params": "23.73M"}; empty where
+            it prints none.
         measured: Exact macs and params; of a detector where `counts` says so.
         recipe: The name of the recipe that trains the network.
         accuracy: The paper's results in percent, by what they are.
-        task: "classification" or "detection".
+        task: "classification", "detection" or "segmentation".
+        architecture: Of a detector or segmenter over the code's backbone, e.g. "maskrcnn".
         input_size: Side in pixels of the image that macs are counted on.
         in_chans, num_classes: Of the network that is counted.
         counts: What the macs count; empty for the whole network.
@@ -58,9 +59,15 @@ class Entry:
     num_classes: int = 1000
     accuracy: Mapping[str, float] = field(default_factory=dict)
     task: str = "classification"
+    architecture: str = ""
     counts: str = ""
     notes: str = ""
     weights: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def of_paper(self) -> bool:
+        """Whether it is the paper's own network, and not one that was published after it."""
+        return bool(self.printed or self.accuracy)
 
     @property
     def timm_name(self) -> str:
@@ -149,7 +156,7 @@ def list_models(
     Args:
         pattern: Wildcards as in a shell, matched with either spelling of a name; everything when empty.
         family: A family's name, e.g. "resnet50": its networks and those of the families that vary it.
-        task: "classification" or "detection".
+        task: "classification", "detection" or "segmentation".
         pretrained: Only networks with published weights.
 
     Raises:

@@ -48,18 +48,21 @@ def verify(path: str | Path, expected: str) -> None:
         )
 
 
-def stated_checksum(config: Path) -> str | None:
-    """The SHA-256 of the weights that the config.json beside them states; timm's own savers state none.
+def read_config(config: Path) -> dict[str, Any]:
+    """The config.json that save_pretrained or timm has written beside weights.
 
     Raises:
         WeightsError: If there is no such file, or it is no configuration.
     """
     try:
-        return json.loads(config.read_text(encoding="utf-8")).get("sha256")
+        content = json.loads(config.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise WeightsError(f"{config}: no such file; expected a folder that save_pretrained has written") from None
-    except (ValueError, AttributeError):
-        raise WeightsError(f"{config}: no configuration; expected one that save_pretrained has written") from None
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise WeightsError(f"{config}: no configuration; expected one that save_pretrained has written")
+    return content
 
 
 def check_source(entry: registry.Entry | None, cfg: Mapping[str, Any], cache_dir: str | Path | None = None) -> None:
@@ -80,7 +83,7 @@ def check_source(entry: registry.Entry | None, cfg: Mapping[str, Any], cache_dir
     published = [w for w in (entry.weights.values() if entry else ()) if _resolve_pretrained_source(dict(w)) == source]
     config = None
     if not kind:
-        raise WeightsError(_unpublished(entry))
+        raise WeightsError(unpublished(entry))
     if kind == "local-dir":
         path, config = Path(place) / WEIGHTS_NAME, Path(place) / CONFIG_NAME
     elif kind == "hf-hub":
@@ -97,7 +100,7 @@ def check_source(entry: registry.Entry | None, cfg: Mapping[str, Any], cache_dir
         raise WeightsError(f"{path}: no such file of weights")
     if published:
         verify(path, published[0]["sha256"])
-    elif config and (checksum := stated_checksum(config)):
+    elif config and (checksum := read_config(config).get("sha256")):  # timm's own savers state none
         verify(path, checksum)
 
 
@@ -128,11 +131,12 @@ def download(repository: str, name: str, cache_dir: str | Path | None) -> Path:
         raise WeightsError(f"{repository}: cannot have {name} from the Hugging Face Hub: {reason}") from error
 
 
-def _unpublished(entry: registry.Entry | None) -> str:
+def unpublished(entry: registry.Entry | None) -> str:
+    """What to say of an entry, or of a code, whose weights are asked for and not there."""
     if entry is None:
         return "no weights are published for a code; build it with pretrained=False and train it"
-    makes = "" if entry.task == "detection" else f"; `autobss train {entry.recipe}` makes them"
-    return f"no weights are published for {entry.name}{makes}; pretrained=False builds it untrained"
+    makes = f"`autobss train {entry.recipe}` makes them; pretrained=False builds it untrained"
+    return f"no weights are published for {entry.name}; {makes}"
 
 
 def adapt_state_dict(state_dict: Mapping[str, torch.Tensor], model: nn.Module) -> dict[str, torch.Tensor]:

@@ -26,7 +26,6 @@ from autobss_zoo import Code
 from autobss_zoo.families import get_family
 from autobss_zoo.plots import plot_allocation
 from autobss_zoo.registry import PUBLISHED
-from autobss_zoo.training.images import prepare
 from autobss_zoo.training.publishing import publish
 
 ROOT = Path(__file__).parents[1]
@@ -109,11 +108,11 @@ def describe(search: str, final: str) -> str:
     """What was done, from the recipes."""
     recipe, trained = Recipe.load(search), Training(final).load()
     training = recipe.make_training().load()
-    number = training.train_images or prepare(training).train.numel()
+    number = training.train_images or training.prepare().train.numel()
     return (
         f"Searches (`{search}`): {recipe.rounds} x {recipe.batch} trainings of {training.epochs} epochs on {number:,}"
-        f" images, scored on {prepare(training).evaluated.numel():,} held-out ones. Then trainings of {trained.epochs}"
-        f" epochs on all {prepare(trained).train.numel():,} training images (`{final}`), each tested once."
+        f" images, scored on {training.prepare().evaluated.numel():,} held-out ones. Then trainings of {trained.epochs}"
+        f" epochs on all {trained.prepare().train.numel():,} training images (`{final}`), each tested once."
     )
 
 

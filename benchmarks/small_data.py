@@ -8,6 +8,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from machine import parser, report
@@ -20,6 +21,7 @@ from autobss_zoo import Code, create_model
 from autobss_zoo.families import get_family
 from autobss_zoo.training import TrainingRecipe
 from autobss_zoo.training.batches import MemoryBatches, Parts
+from autobss_zoo.training.classification import Recipe
 from autobss_zoo.training.data import SOURCES, Images
 
 TARGET = 3.0
@@ -57,12 +59,12 @@ class PilImages(Dataset):
         return self.transform(Image.fromarray(self.images[index])), self.labels[index]
 
 
-def through_loader(images: Images, recipe: TrainingRecipe) -> Loop:
+def through_loader(images: Images, recipe: Recipe) -> Loop:
     loader = DataLoader(PilImages(images), recipe.batch_size, shuffle=True, num_workers=2, drop_last=True)
     return ((x.to(DEVICE), y.to(DEVICE)) for x, y in loader)
 
 
-def in_memory(images: Images, recipe: TrainingRecipe) -> Loop:
+def in_memory(images: Images, recipe: Recipe) -> Loop:
     batches = MemoryBatches(images, SOURCE.mean, SOURCE.std, recipe, DEVICE)
     return iter(batches.epoch(Parts(len(batches), recipe), 0, 0))
 
@@ -94,9 +96,9 @@ def main() -> int:
     arguments.add_argument("--rounds", type=int, default=4, help="how often each is timed")
     arguments.add_argument("--seconds", type=float, default=4, help="how long each time")
     options = arguments.parse_args()
-    recipe, _ = TrainingRecipe.load("small/fashion_mnist")
+    recipe: Any = TrainingRecipe.load("small/fashion_mnist")[0]
     images = Images(torch.randint(0, 256, (N, 1, 28, 28), dtype=torch.uint8), torch.arange(N) % 10)
-    ways: tuple[Callable[[Images, TrainingRecipe], Loop], ...] = (in_memory, through_loader)
+    ways: tuple[Callable[[Images, Recipe], Loop], ...] = (in_memory, through_loader)
     rows, met = [], False
     for code in CODES:
         taken: dict[int, list[float]] = {0: [], 1: []}

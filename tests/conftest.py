@@ -16,7 +16,7 @@ from autobss_zoo.registry import entries
 settings.register_profile("default", deadline=None, print_blob=True)
 settings.load_profile("default")
 
-PAPER = [name for name, entry in entries().items() if entry.printed]
+PAPER = [name for name, entry in entries().items() if entry.of_paper]
 """The paper's own networks; the others were published after it."""
 
 SMALL_VALUES = {"C": (4, 28), "L": (1, 3), "B": (1, 20), "T": (1, 6)}

@@ -2,18 +2,18 @@
 
 import numpy as np
 import pytest
+import timm
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torchvision.models import detection
-from torchvision.models.detection.backbone_utils import BackboneWithFPN
-from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
 from autobss_zoo import Code, create_model, get, list_models
 from autobss_zoo.cost import Cost, count_network, count_onnx
+from autobss_zoo.detection import DETECTORS, create_detector
 from autobss_zoo.export import _trace
 from autobss_zoo.families import FAMILIES, family_of, get_family
+from autobss_zoo.families.detectors import detector_macs
 from conftest import PAPER, codes, tiny
 
 # Measured by the authors of this project's notes on the paper, independently of this code: MACs in millions and
@@ -52,7 +52,11 @@ def digits(value: float, like: str) -> str:
     return f"{round(value, -zeros):.0f}"
 
 
-@pytest.mark.parametrize("name", PAPER)
+def test_every_entry_with_printed_figures_is_measured():
+    assert MEASURED.keys() == {name for name in PAPER if get(name).printed}
+
+
+@pytest.mark.parametrize("name", MEASURED)
 def test_every_entry_has_the_measured_figures(name):
     measured, (macs, params) = get(name).measured, MEASURED[name]
     assert digits(measured.macs / 1e6, macs) == macs
@@ -80,16 +84,17 @@ def test_three_counts_agree_for_every_classifier(name):
 def test_three_counts_agree_for_every_backbone(name):
     entry = get(name)
     closed_form = entry.family.cost(entry.code, 800)
-    assert count_network(create_model(name), 800) == closed_form
-    assert onnx_cost(create_model(name), 800) == closed_form
+    assert count_network(create_model(entry.code), 800) == closed_form
+    assert onnx_cost(timm.create_model(name), 800) == closed_form
 
 
 class Counted(nn.Module):
     """The parts of a detector that the paper counts: the backbone with its FPN, and a head on its levels."""
 
-    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+    def __init__(self, detector: nn.Module) -> None:
         super().__init__()
-        self.backbone, self.head = backbone, head
+        self.backbone = detector.backbone
+        self.head = detector.head if detector.architecture == "retinanet" else detector.rpn.head
 
     def forward(self, images):
         return self.head(list(self.backbone(images).values()))
@@ -97,20 +102,41 @@ class Counted(nn.Module):
 
 @pytest.mark.parametrize("name", list_models(task="detection"))
 def test_detectors_have_the_papers_figures(name):
-    """Built from torchvision's detectors: RetinaNet with COCO's 80 classes, Mask R-CNN with background as the 81st."""
-    net, channels = create_model(name, num_classes=0), list(get(name).code.channels)
-    if "retinanet" in name:
-        levels = {"layer2": "0", "layer3": "1", "layer4": "2"}
-        fpn = BackboneWithFPN(net, levels, channels[1:], 256, LastLevelP6P7(channels[-1], 256))
-        model = detection.RetinaNet(fpn, 80)
-        head = model.head
-    else:
-        levels = {f"layer{i}": str(i - 1) for i in range(1, 5)}
-        fpn = BackboneWithFPN(net, levels, channels, 256, LastLevelMaxPool())
-        model = detection.MaskRCNN(fpn, 81)
-        head = model.rpn.head
-    macs = count_network(Counted(fpn, head), 800).macs
-    assert Cost(macs, sum(p.numel() for p in model.parameters())) == get(name).measured
+    """RetinaNet with COCO's 80 classes, Mask R-CNN with background as the 81st."""
+    detector = create_model(name)
+    params = sum(p.numel() for p in detector.parameters())
+    assert Cost(count_network(Counted(detector), 800).macs, params) == get(name).measured
+
+
+@pytest.mark.parametrize("architecture", DETECTORS)
+@settings(max_examples=5, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_detectors_in_closed_form_equal_fvcore_for_random_codes(architecture, data):
+    code = data.draw(codes(data.draw(st.sampled_from(["resnet18", "resnet50", "resnet50_v1"]))))
+    size, width = data.draw(st.sampled_from([64, 90, 128])), data.draw(st.sampled_from([8, 20]))
+    kind, classes = DETECTORS[architecture], data.draw(st.integers(1, 5))
+    detector = create_detector(architecture, code, classes + kind.first_label, width=width)
+    padded = -(-size // 32) * 32
+    expected = detector_macs(code.family, np.array([code.values]), architecture, size, classes, width)
+    assert count_network(Counted(detector), padded).macs == expected[0]
+
+
+class Logits(nn.Module):
+    """A segmenter's logits alone."""
+
+    def __init__(self, segmenter: nn.Module) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+
+    def forward(self, images):
+        return self.segmenter(images)["out"]
+
+
+@pytest.mark.parametrize("name", list_models(task="segmentation"))
+def test_segmenters_have_the_measured_figures(name):
+    segmenter, entry = create_model(name), get(name)
+    params = sum(p.numel() for p in segmenter.parameters())
+    assert Cost(count_network(Logits(segmenter), entry.input_size).macs, params) == entry.measured
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -145,10 +145,10 @@ def test_a_save_that_stops_between_two_files_is_refused(load, tmp_path):
         load(tmp_path / "old")
 
 
-def test_only_classifiers_of_the_zoo_are_saved(tmp_path):
+def test_only_networks_of_the_zoo_are_saved(tmp_path):
     features = (network(features_only=True), network(features_only=True, feature_cls="getter"))
     for model in (nn.Linear(2, 2), timm.create_model("resnet18"), *features):
-        with pytest.raises(AutoBSSError, match="expected a classifier made by autobss_zoo"):
+        with pytest.raises(AutoBSSError, match="expected a classifier, detector or segmenter of autobss_zoo"):
             save_pretrained(model, tmp_path / "x")
     assert not (tmp_path / "x").exists()
 

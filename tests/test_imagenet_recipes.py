@@ -12,7 +12,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import autobss_zoo
 from autobss_zoo.recipes import list_recipes
 from autobss_zoo.training import TrainingRecipe, train
 from test_training_data import write_folder
@@ -37,7 +36,7 @@ def test_alone(name, images):
     accuracy, network = train(recipe, on_step=steps.append)
     assert len(steps) == 3
     assert accuracy.images == 24
-    assert network.code == autobss_zoo.get(recipe.model).code
+    assert network.code == recipe.code
     assert network.num_classes == 3
 
 

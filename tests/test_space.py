@@ -49,7 +49,7 @@ def test_sizes_follow_from_the_papers_bounds(name):
     assert get_space(name).size == SIZES[name]
 
 
-@pytest.mark.parametrize("name", [n for n in PAPER if "printed" not in n])
+@pytest.mark.parametrize("name", [n for n in PAPER if "printed" not in n and entries()[n].task != "segmentation"])
 def test_every_code_of_the_paper_is_a_member_under_its_budget(name):
     code = entries()[name].code
     space = {"resnet50_v1": name.rpartition("_")[0]}.get(code.family, code.family)

@@ -36,7 +36,8 @@ def test_train_evaluate_publish(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["train", "small/digits", *SMALL, "--set", "batch_size=32"]) == 0
     out, err = capsys.readouterr()
-    assert out.endswith("of 360 test images: runs/small-digits\n")
+    assert out.startswith("test: top-1 ")
+    assert out.endswith("of 360 images: runs/small-digits\n")
     assert "learning_rate: 0.1 became 0.05, as batch_size went from 64 to 32" in err
     assert "epoch 2/2: training loss" in err
     assert main(["evaluate", "runs/small-digits/last", "--data", "digits", "--json"]) == 0

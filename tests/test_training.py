@@ -16,8 +16,6 @@ from autobss_zoo.errors import RecipeError, TrainingError
 from autobss_zoo.training import TrainingRecipe, World, evaluate, train
 from autobss_zoo.training.batches import Parts, mix
 from autobss_zoo.training.data import load
-from autobss_zoo.training.images import prepare
-from autobss_zoo.training.trainer import create
 from autobss_zoo.training.validation import validate
 
 TINY = {
@@ -193,16 +191,16 @@ def test_the_rate_follows_warmup_and_a_cosine_to_zero():
 
 
 def test_the_holdout_is_apart_from_training_and_test_images():
-    data = prepare(tiny(holdout=0.25))
+    data = tiny(holdout=0.25).prepare()
     assert data.on == "holdout"
     assert not set(data.train.tolist()) & set(data.evaluated.tolist())
     assert len(data.train) + len(data.evaluated) == len(load("digits").train.labels)
-    fewer = prepare(tiny(holdout=0.25, train_images=500))
+    fewer = tiny(holdout=0.25, train_images=500).prepare()
     assert set(fewer.train.tolist()) < set(data.train.tolist())
     assert torch.equal(fewer.evaluated, data.evaluated)
     counts = load("digits").train.labels[fewer.train].bincount()
     assert (int(counts.min()), int(counts.max()), int(counts.sum())) == (pytest.approx(50, abs=2),) * 2 + (500,)
-    assert prepare(tiny()).on == "test"
+    assert tiny().prepare().on == "test"
 
 
 def test_a_loss_that_is_not_finite_stops_the_training(tmp_path):
@@ -238,11 +236,12 @@ def test_every_process_has_its_share_of_each_step_and_no_image_comes_twice():
 
 def test_evaluation_counts_as_one_would_by_hand():
     recipe = tiny()
-    data = prepare(recipe)
-    network = create(recipe, data)
+    data = recipe.prepare()
+    torch.manual_seed(recipe.seed)
+    network = data.create()
     world = World(torch.device("cpu"))
-    accuracy = evaluate(network, data.evaluation(recipe, world), world)
-    images, labels = (torch.cat(parts) for parts in zip(*data.evaluation(recipe, world), strict=True))
+    accuracy = evaluate(network, data.evaluation(world), world)
+    images, labels = (torch.cat(parts) for parts in zip(*data.evaluation(world), strict=True))
     with torch.inference_mode():
         logits = network.eval()(images)
     right = logits.argsort(1, descending=True) == labels[:, None]

@@ -18,7 +18,6 @@ from autobss_zoo.errors import DataError
 from autobss_zoo.training import TrainingRecipe
 from autobss_zoo.training.batches import MemoryBatches, Parts
 from autobss_zoo.training.data import SOURCES, Images, indices, load
-from autobss_zoo.training.images import prepare
 from autobss_zoo.training.processes import World
 
 CPU = torch.device("cpu")
@@ -50,8 +49,7 @@ def fresh():
 
 
 def test_the_statistics_of_digits_are_those_of_the_training_images():
-    data = prepare(TrainingRecipe.load("small/digits")[0])
-    batches = data.batches(TrainingRecipe.load("small/digits", {"shift": 0})[0], CPU)
+    batches = TrainingRecipe.load("small/digits", {"shift": 0})[0].prepare().batches(CPU)
     pixels = torch.cat([x for x, _ in batches.epoch(Parts(len(batches), TrainingRecipe.load("small/digits")[0]), 0, 0)])
     assert (float(pixels.mean()), float(pixels.std())) == (pytest.approx(0, abs=0.02), pytest.approx(1, abs=0.02))
     train, test = load("digits")
@@ -149,7 +147,7 @@ def test_too_few_images_are_named(tmp_path):
     with pytest.raises(DataError, match=r"cannot keep 0.1 of 10 images apart"):
         indices(torch.arange(10), 0.1)
     with pytest.raises(DataError, match="train_images: expected at most 1437, got 5000"):
-        prepare(TrainingRecipe.load("small/digits", {"train_images": 5000})[0])
+        TrainingRecipe.load("small/digits", {"train_images": 5000})[0].prepare()
 
 
 def memory(n=64, shift=0.125, flip=True, **changes):
@@ -198,8 +196,8 @@ def test_folders_begin_in_the_middle_and_repeat_themselves_with_any_workers(tmp_
     root = write_folder(tmp_path)
     alone = folder_recipe(root, auto_augment="original")
     recipe = folder_recipe(root, auto_augment="original", workers=workers)
-    whole = list(prepare(alone).batches(alone, CPU).epoch(Parts(24, alone), 1, 0))
-    rest = list(prepare(recipe).batches(recipe, CPU).epoch(Parts(24, recipe), 1, 1))
+    whole = list(alone.prepare().batches(CPU).epoch(Parts(24, alone), 1, 0))
+    rest = list(recipe.prepare().batches(CPU).epoch(Parts(24, recipe), 1, 1))
     assert whole[0][0].shape == (8, 3, 32, 32)
     assert len(rest) == 2
     for (a, b), (c, d) in zip(whole[1:], rest, strict=True):
@@ -211,8 +209,8 @@ def test_folders_are_evaluated_by_imagenets_protocol(tmp_path):
     """As torchvision's transforms do it."""
     root = write_folder(tmp_path, side=90)
     recipe = folder_recipe(root, input_size=64, channels_last=False)
-    data = prepare(recipe)
-    ((images, labels),) = data.evaluation(recipe, World(CPU))
+    data = recipe.prepare()
+    ((images, labels),) = data.evaluation(World(CPU))
     source = SOURCES["imagefolder"]
     protocol = transforms.Compose(
         [

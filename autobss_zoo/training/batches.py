@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ from torch.nn import functional
 
 from .data import Images
 from .recipe import TrainingRecipe
+
+if TYPE_CHECKING:
+    from .classification import Recipe
 
 Channels = Sequence[float]
 
@@ -25,8 +28,8 @@ class Batches(Protocol):
 
     def __len__(self) -> int: ...
 
-    def epoch(self, parts: Parts, number: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """This process's parts of an epoch's steps from `first_step` on: normalised images, and labels."""
+    def epoch(self, parts: Parts, number: int, first_step: int) -> Iterator[Any]:
+        """This process's parts of an epoch's steps from `first_step` on."""
 
 
 class Parts:
@@ -84,9 +87,7 @@ class MemoryBatches:
         device: Where they are kept.
     """
 
-    def __init__(
-        self, images: Images, mean: Channels, std: Channels, recipe: TrainingRecipe, device: torch.device
-    ) -> None:
+    def __init__(self, images: Images, mean: Channels, std: Channels, recipe: Recipe, device: torch.device) -> None:
         self._side = images.images.shape[-1]
         self._most = round(recipe.shift * self._side)
         self._flip, self._seed = recipe.flip, recipe.seed

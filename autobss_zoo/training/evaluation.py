@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,8 @@ class Accuracy:
     left_out: int
     loss: float
 
+    metric: ClassVar[str] = "top1"
+
     @property
     def top1(self) -> float:
         """Percent of the images whose class was the first answer."""
@@ -46,6 +48,20 @@ class Accuracy:
 
         bounds = binomtest(self.right, max(self.images, 1)).proportion_ci(method="wilson")
         return 100 * bounds.low, 100 * bounds.high
+
+    @property
+    def row(self) -> dict[str, float]:
+        """Its figures for a line of metrics."""
+        return {"loss": self.loss, "top1": self.top1, "top5": self.top5}
+
+    @property
+    def text(self) -> str:
+        """It in a line, for people."""
+        low, high = self.interval
+        return (
+            f"top-1 {self.top1:.2f}% (95% interval {low:.2f} to {high:.2f}%), top-5 {self.top5:.2f}%,"
+            f" loss {self.loss:.4f}, of {self.images:,} images"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, as JSON holds it."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-import random
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,14 +11,12 @@ from PIL import Image
 from timm.data import ImageDataset, create_transform
 from timm.data.loader import PrefetchLoader, fast_collate
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from ..errors import DataError
-from .batches import Parts, mix
-from .recipe import TrainingRecipe
+from .samples import Reader, SampleBatches, evaluation_loader
 
-_logger = logging.getLogger(__name__)
-_TRIES = 20
+if TYPE_CHECKING:
+    from .classification import Recipe
 
 
 def labels_of(images: ImageDataset) -> Tensor:
@@ -28,41 +24,13 @@ def labels_of(images: ImageDataset) -> Tensor:
     return torch.tensor([label for _, label in images.reader.samples])
 
 
-class _Reader(Dataset):
-    """Samples by (position, seed): augmented with the seed, or as they are to be evaluated where it is None."""
+class _Transformed:
+    """Transformed images with their labels, by number."""
 
-    def __init__(self, images: ImageDataset, chosen: np.ndarray, transform: Any) -> None:
-        self._images, self._chosen, self._transform = images, chosen, transform
+    def __init__(self, images: ImageDataset, transform: Any) -> None:
+        self._images, self._transform = images, transform
 
-    def __len__(self) -> int:
-        return len(self._chosen)
-
-    def __getitem__(self, key: tuple[int, int | None]) -> tuple[np.ndarray, int]:
-        position, seed = key
-        if seed is None:
-            try:
-                return self._read(position)
-            except DataError as error:
-                _logger.warning("%s; it is left out", error)
-                return self._transform(Image.new("RGB", (64, 64))), -1
-        state = random.getstate(), np.random.get_state(), torch.get_rng_state()
-        random.seed(seed)  # timm's transforms use all three
-        np.random.seed(seed % 2**32)
-        torch.manual_seed(seed)
-        try:
-            for further in range(_TRIES):
-                try:
-                    return self._read((position + further) % len(self._chosen))
-                except DataError as error:
-                    _logger.warning("%s; the next one takes its place", error)
-            raise DataError(f"{_TRIES} images in a row are broken: copy the data again")
-        finally:
-            random.setstate(state[0])
-            np.random.set_state(state[1])
-            torch.set_rng_state(state[2])
-
-    def _read(self, position: int) -> tuple[np.ndarray, int]:
-        number = int(self._chosen[position])
+    def read(self, number: int) -> tuple[np.ndarray, int]:
         try:
             file, label = self._images.reader[number]
             with file:
@@ -72,22 +40,10 @@ class _Reader(Dataset):
         return self._transform(image), label
 
 
-class _Keys:
-    """A batch sampler whose epoch and first step can be set, for one loader and its workers to serve all epochs."""
-
-    def __init__(self, parts: Parts) -> None:
-        self.parts, self.epoch, self.first_step = parts, 0, 0
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for chosen in self.parts.indices(self.epoch, self.first_step):
-            yield [(index, mix(self.parts.seed, self.epoch, index)) for index in chosen.tolist()]
-
-    def __len__(self) -> int:
-        return (self.parts.steps - self.first_step) * self.parts.accumulation
-
-
-class FolderBatches:
-    """Training batches of images in folders; as `batches.Batches`.
+def folder_batches(
+    images: ImageDataset, chosen: Tensor, config: Mapping[str, Any], recipe: Recipe, device: torch.device
+) -> SampleBatches:
+    """Training batches of images in folders: normalised images, and labels.
 
     Args:
         images: The training images.
@@ -96,42 +52,25 @@ class FolderBatches:
         recipe: With crop_scale, flip, auto_augment, workers and channels_last.
         device: Where batches are needed.
     """
+    transform = create_transform(
+        config["input_size"],
+        is_training=True,
+        use_prefetcher=True,
+        scale=recipe.crop_scale,
+        hflip=0.5 if recipe.flip else 0.0,
+        color_jitter=None,  # type: ignore[arg-type]
+        auto_augment=recipe.auto_augment,
+        interpolation=config["interpolation"],
+        mean=config["mean"],
+    )
+    layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
 
-    def __init__(
-        self,
-        images: ImageDataset,
-        chosen: Tensor,
-        config: Mapping[str, Any],
-        recipe: TrainingRecipe,
-        device: torch.device,
-    ) -> None:
-        transform = create_transform(
-            config["input_size"],
-            is_training=True,
-            use_prefetcher=True,
-            scale=recipe.crop_scale,
-            hflip=0.5 if recipe.flip else 0.0,
-            color_jitter=None,  # type: ignore[arg-type]
-            auto_augment=recipe.auto_augment,
-            interpolation=config["interpolation"],
-            mean=config["mean"],
-        )
-        self._reader = _Reader(images, chosen.numpy(), transform)
-        self._config, self._recipe, self._device = config, recipe, device
-        self._loader: Any = None
-
-    def __len__(self) -> int:
-        return len(self._reader)
-
-    def epoch(self, parts: Parts, number: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """As in Batches."""
-        if self._loader is None:
-            self._keys = _Keys(parts)
-            self._loader = _loader(self._reader, self._keys, self._config, self._device, self._recipe.workers)
-        self._keys.epoch, self._keys.first_step = number, first_step
-        layout = torch.channels_last if self._recipe.channels_last else torch.contiguous_format
-        for pixels, labels in self._loader:
+    def deliver(loader: Any) -> Iterable[tuple[Tensor, Tensor]]:
+        for pixels, labels in PrefetchLoader(loader, config["mean"], config["std"], device=device):
             yield pixels.contiguous(memory_format=layout), labels
+
+    reader = Reader(_Transformed(images, transform).read, chosen.numpy())
+    return SampleBatches(reader, fast_collate, deliver, recipe.workers, device)
 
 
 def folder_evaluation(
@@ -152,24 +91,14 @@ def folder_evaluation(
         batch_size: Images at a time.
         workers: Processes that read them.
     """
-    transform = create_transform(
+    transform: Any = create_transform(
         config["input_size"],
         use_prefetcher=True,
         interpolation=config["interpolation"],
         crop_pct=config["crop_pct"],
         crop_mode=config["crop_mode"],
     )
-    keys = [[(i, None) for i in part.tolist()] for part in torch.arange(len(chosen)).split(batch_size)]
-    yield from _loader(_Reader(images, chosen.numpy(), transform), keys, config, device, workers)
-
-
-def _loader(reader: _Reader, keys: Any, config: Mapping[str, Any], device: torch.device, workers: int) -> Any:
-    loader = DataLoader(
-        reader,
-        batch_sampler=keys,
-        num_workers=workers,
-        collate_fn=fast_collate,
-        pin_memory=device.type == "cuda",
-        persistent_workers=workers > 0,
-    )
-    return PrefetchLoader(loader, config["mean"], config["std"], device=device)
+    broken = transform(Image.new("RGB", (64, 64))), -1
+    reader = Reader(_Transformed(images, transform).read, chosen.numpy(), broken)
+    loader = evaluation_loader(reader, fast_collate, workers, device, batch_size)
+    yield from PrefetchLoader(loader, config["mean"], config["std"], device=device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from timm.utils.distributed import init_distributed_device_so, is_distributed_env
@@ -34,6 +35,21 @@ class World:
         if self.size > 1:
             distributed.all_reduce(tensor)
         return tensor
+
+    def gather(self, items: list) -> list:
+        """Every process's items, in the order of the processes."""
+        if self.size == 1:
+            return items
+        parts: list[Any] = [None] * self.size
+        distributed.all_gather_object(parts, items)
+        return [item for part in parts for item in part]
+
+    def share(self, value: Any) -> Any:
+        """The first process's value."""
+        box = [value]
+        if self.size > 1:
+            distributed.broadcast_object_list(box, 0)
+        return box[0]
 
     def share_buffers(self, model: nn.Module) -> None:
         """Give every process the first one's buffers, such as the batch norms' statistics."""

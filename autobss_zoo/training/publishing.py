@@ -20,8 +20,7 @@ from ..files import write_atomically
 from ..hub import from_pretrained
 from ..plots import COLOURS, save
 from ..weights import CONFIG_NAME
-from .evaluation import Accuracy, evaluate
-from .images import prepare
+from .evaluation import Accuracy
 from .processes import World
 from .recipe import TrainingRecipe
 
@@ -68,14 +67,17 @@ def publish(
         text = "there is no finished training here; `autobss train` makes one, or goes on with it"
         raise TrainingError(f"{run}: {text}") from None
     settings = TrainingRecipe.load(run / "recipe.yaml", {"data_dir": None})[0]
+    if settings.task != "classification":
+        text = "publishing is for classifiers; share its folder last/ by autobss_zoo.push_to_hub"
+        raise TrainingError(f"{run}: is a training for {settings.task}; {text}")
     name = name if name is not None else settings.model
     tag = tag if tag is not None else settings.data
     target = to / f"{name}.{tag}"
     _check_name(name, tag, settings, target)
-    data = prepare(TrainingRecipe.load(run / "recipe.yaml", {"holdout": 0})[0])
+    data: Any = TrainingRecipe.load(run / "recipe.yaml", {"holdout": 0})[0].prepare()
     world = world or World(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     network: Any = from_pretrained(run / "last").to(world.device)
-    accuracy = evaluate(network, data.evaluation(settings, world), world)
+    accuracy = data.evaluate(network, world)
 
     to.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=to, prefix=".publishing-") as temporary:
@@ -143,7 +145,7 @@ def _check_name(name: str, tag: str, settings: TrainingRecipe, target: Path) -> 
     replaced = [
         Path(weights.get("file", "")).parent.resolve() == target.resolve() for weights in known.weights.values()
     ]
-    if known.code != settings.code and (known.printed or not all(replaced)):
+    if known.code != settings.code and (known.of_paper or not all(replaced)):
         raise WeightsError(f"name: {name} is {known.code} already, and this training's network {settings.code}")
 
 

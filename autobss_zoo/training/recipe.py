@@ -2,51 +2,56 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from timm.data import create_transform
 from timm.optim import list_optimizers
 
 from .. import recipes, registry
 from ..codes import Code
 from ..errors import AutoBSSError, RecipeError, did_you_mean
-from .data import SOURCES
+
+if TYPE_CHECKING:
+    from .task import Task
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
+TASKS = ("classification", "detection", "segmentation")
+"""What a network can be trained for; each in the file of its name."""
 
-class TrainingRecipe(BaseModel):
-    """What trains a network (AutoBSS, Table 6). Paths and the device are the machine's and not part of it.
+
+class TrainingRecipe(BaseModel, ABC):
+    """What trains a network (AutoBSS, Table 6), whatever its task. Paths and the device are the machine's and not part
+    of it.
 
     Attributes:
+        task: classification, detection or segmentation.
         model: A name in the registry or a code.
-        model_args: Further arguments of `create_model`, e.g. {drop_rate: 0.2}.
-        data: digits, fashion_mnist, cifar10, imagenet or imagefolder.
+        model_args: Further arguments of the network, e.g. {drop_rate: 0.2}.
+        data: A data set's name or a kind of folder.
         data_dir: Where the data are; each data set's own place when None.
-        train_images: Use only so many training images, chosen by class in proportion; all when None.
+        train_images: Use only so many training images; all when None.
         holdout: Share of the training images that is kept apart to score by, so that the test set stays unseen.
-        input_size: Side of the images in pixels; the data set's when None.
         optimizer: A name of timm's, e.g. "sgd".
         momentum, weight_decay: Of the optimizer. All parameters decay.
         learning_rate: At its highest, for the batch size stated beside it.
-        schedule: "cosine", to zero, step by step.
-        warmup_epochs: The rate grows linearly at first.
-        epochs, seed: Of the training.
+        schedule: "cosine", to zero; "multistep", divided by ten at each of `milestones`; or "poly", to zero with
+            (1 - step / steps) to the power of 0.9. Each changes step by step.
+        milestones: In iterations, of "multistep".
+        warmup_epochs, warmup_iterations: The rate grows linearly at first; one of the two.
+        epochs, iterations: The training's length: one of the two.
+        seed: Of the training.
         batch_size: Images a step, over all processes and accumulated gradients.
         accumulation: Parts that a process computes a step's gradients in, one after the other.
-        label_smoothing: Of the cross-entropy.
         flip: Whether images are mirrored at random.
-        shift: Images move at random by up to this share of their side (data in memory).
-        crop_scale: Smallest and largest share of an image that RandomResizedCrop keeps (data in folders).
-        auto_augment: timm's name of a policy, e.g. "original" for AutoAugment's (data in folders).
         ema_decay: Of an exponential moving average of the weights, which is then what is evaluated and kept.
         amp: Mixed precision in this type.
         channels_last: Keep images with their channels last, which is faster on most machines.
         compile: Use torch.compile.
-        grad_checkpointing: Recompute activations to save memory.
         sync_bn: Synchronise batch norms between processes (GPUs only).
         workers: Processes that read images, for each training process (data in folders).
         evaluate_every: Epochs from one evaluation to the next; only after the last one when None.
@@ -55,59 +60,61 @@ class TrainingRecipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
+    task: str
     model: str
     model_args: dict[str, Any] = {}
     data: str
     data_dir: str | None = None
     train_images: int | None = Field(None, gt=0)
     holdout: Share = 0.0
-    input_size: int | None = Field(None, gt=0)
     optimizer: str = "sgd"
     momentum: Share = 0.9
     weight_decay: float = Field(ge=0)
     learning_rate: float = Field(gt=0)
-    schedule: Literal["cosine"] = "cosine"
+    schedule: Literal["cosine", "multistep", "poly"] = "cosine"
+    milestones: tuple[int, ...] = ()
     warmup_epochs: float = Field(0, ge=0)
-    epochs: int = Field(gt=0)
+    warmup_iterations: int = Field(0, ge=0)
+    epochs: int | None = Field(None, gt=0)
+    iterations: int | None = Field(None, gt=0)
     seed: int = Field(0, ge=0)
     batch_size: int = Field(gt=0)
     accumulation: int = Field(1, gt=0)
-    label_smoothing: Share = 0.0
     flip: bool = False
-    shift: Share = 0.0
-    crop_scale: tuple[float, float] = (0.08, 1.0)
-    auto_augment: str | None = None
     ema_decay: Share | None = None
     amp: Literal["bfloat16", "float16"] | None = None
     channels_last: bool = False
     compile: bool = False
-    grad_checkpointing: bool = False
     sync_bn: bool = False
     workers: int = Field(4, ge=0)
     evaluate_every: int | None = Field(1, gt=0)
     checkpoint_steps: int | None = Field(None, gt=0)
 
+    #: Keys that the trained weights do not depend on.
+    machine_keys: ClassVar[set[str]] = {"data_dir", "workers", "checkpoint_steps"}
+
     @model_validator(mode="after")
-    def _fits(self) -> TrainingRecipe:
-        if self.data not in SOURCES:
-            raise ValueError(f"data: {self.data!r}: {did_you_mean(self.data, SOURCES)}")
-        if self.warmup_epochs >= self.epochs:
-            raise ValueError(f"warmup_epochs: expected fewer than the {self.epochs} epochs, got {self.warmup_epochs:g}")
+    def _is_possible(self) -> TrainingRecipe:
+        if (self.epochs is None) == (self.iterations is None):
+            raise ValueError(f"epochs: expected either epochs or iterations, got {self.epochs} and {self.iterations}")
+        length, warmup = self.epochs or self.iterations or 0, self.warmup_epochs or self.warmup_iterations
+        if (self.warmup_iterations and not self.iterations) or (self.warmup_epochs and not self.epochs):
+            raise ValueError("warmup_epochs: is for a training of epochs, warmup_iterations for one of iterations")
+        if warmup >= length:
+            name, unit = ("warmup_epochs", "epochs") if self.epochs else ("warmup_iterations", "iterations")
+            raise ValueError(f"{name}: expected fewer than the {length} {unit}, got {warmup:g}")
+        if (self.schedule == "multistep") != bool(self.milestones):
+            raise ValueError(f"milestones: are for the schedule multistep, got {list(self.milestones)}")
+        if (marks := list(self.milestones)) and marks != sorted({*marks}):
+            raise ValueError(f"milestones: expected ascending iterations, got {marks}")
+        if marks and not (self.iterations and warmup <= marks[0] and marks[-1] < length):
+            raise ValueError(
+                f"milestones: expected iterations after the warmup's {warmup:g}, below {length}, got {marks}"
+            )
         if self.batch_size % self.accumulation:
             raise ValueError(f"accumulation: {self.accumulation} does not divide the batch_size of {self.batch_size}")
-        if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
-            raise ValueError(f"crop_scale: expected two ascending shares in (0, 1], got {list(self.crop_scale)}")
-        memory = SOURCES[self.data].in_memory
-        for name in ("shift",) if not memory else ("crop_scale", "auto_augment"):
-            if getattr(self, name) != type(self).model_fields[name].default:
-                raise ValueError(f"{name}: is only for data in {'folders' if memory else 'memory'}, not {self.data}")
         if self.optimizer not in (known := [str(name) for name in list_optimizers()]):
             raise ValueError(f"optimizer: {self.optimizer!r}: {did_you_mean(self.optimizer, known)}")
-        if self.auto_augment is not None:
-            try:
-                create_transform(32, is_training=True, auto_augment=self.auto_augment)
-            except (AssertionError, KeyError, ValueError):  # timm's
-                raise ValueError(f"auto_augment: no policy of timm's: {self.auto_augment!r}") from None
         try:
             registry.find(self.model)
         except AutoBSSError as error:
@@ -125,7 +132,7 @@ class TrainingRecipe(BaseModel):
             overrides: Keys that replace the recipe's.
 
         Returns:
-            The recipe, and notes of what was changed without being asked for.
+            The recipe, of its task's class, and notes of what was changed without being asked for.
 
         Raises:
             RecipeError: If it does not exist, a key is unknown or a value impossible; it names the key and the file.
@@ -133,10 +140,14 @@ class TrainingRecipe(BaseModel):
         values, where, notes = recipes.resolve(recipe, overrides)
         if "space" in values:
             raise RecipeError(f"{where}: is a search's recipe, for `autobss search`")
+        task = values.get("task", "classification")
+        if task not in TASKS:
+            raise RecipeError(f"{where}: task: {task!r}: {did_you_mean(str(task), TASKS)}")
+        kind = import_module(f".{task}", __package__).Recipe
         try:
-            return cls(**values), notes
+            return kind(**values), notes
         except ValidationError as error:
-            raise RecipeError(f"{where}: {_first(error, cls.model_fields)}") from None
+            raise RecipeError(f"{where}: {_first(error, kind.model_fields)}") from None
 
     @property
     def code(self) -> Code:
@@ -145,7 +156,20 @@ class TrainingRecipe(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """The settings that the trained weights depend on, as JSON holds them."""
-        return self.model_dump(mode="json", exclude={"data_dir", "workers", "checkpoint_steps"})
+        return self.model_dump(mode="json", exclude=self.machine_keys)
+
+    @abstractmethod
+    def prepare(self) -> Task:
+        """Load the data and make ready to train.
+
+        Raises:
+            DataError: If the data are missing, broken, or too few.
+        """
+
+    @property
+    @abstractmethod
+    def counting(self) -> dict[str, Any]:
+        """What networks are counted with, as `autobss_search.get_space` takes it: input_size, in_chans, num_classes."""
 
 
 def _first(error: ValidationError, known: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import platform
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ from torch import nn
 from ..errors import TrainingError
 from ..files import replacing, write_atomically
 from ..hub import save_pretrained
-from .evaluation import Accuracy
 from .processes import World
 from .recipe import TrainingRecipe
+from .task import Task
 
-COLUMNS = ("epoch", "learning_rate", "train_loss", "images_per_second", "seconds", "loss", "top1", "top5")
+COLUMNS = ("epoch", "learning_rate", "train_loss", "images_per_second", "seconds")
 
 
 def machine() -> str:
@@ -36,24 +37,24 @@ class Run:
 
     Args:
         folder: The folder, made if it does not exist; nothing is kept when None.
-        recipe: Of the training.
+        task: What is trained.
         world: The processes.
         tensorboard: Also log for TensorBoard.
 
     Attributes:
         history: A line of metrics for each epoch.
-        accuracy: The latest.
+        result: The latest.
 
     Raises:
         TrainingError: If the folder holds another training.
     """
 
-    def __init__(self, folder: str | Path | None, recipe: TrainingRecipe, world: World, tensorboard: bool) -> None:
+    def __init__(self, folder: str | Path | None, task: Task, world: World, tensorboard: bool) -> None:
         self.folder = Path(folder) if folder is not None else None
         self.history: list[dict[str, Any]] = []
-        self.accuracy: Accuracy | None = None
+        self.result: Any = None
         self._best = -1.0
-        self._recipe, self._world = recipe, world
+        self._task, self._recipe, self._world = task, task.recipe, world
         self._tensorboard: Any = tensorboard and world.first and self.folder is not None
         if self.folder is not None:
             kept = self.folder / "recipe.yaml"
@@ -62,15 +63,15 @@ class Run:
             elif world.first:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 (self.folder / "result.json").unlink(missing_ok=True)  # of a training whose state was deleted
-                write_atomically(kept, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False).encode())
+                write_atomically(kept, yaml.safe_dump(task.recipe.model_dump(mode="json"), sort_keys=False).encode())
             world.wait()
 
     def _compare(self, kept: Path) -> None:
         before, now = TrainingRecipe.load(kept)[0].identity(), self._recipe.identity()
-        if changed := [key for key in now if before[key] != now[key]]:
+        if changed := [key for key in now if before.get(key) != now[key]]:
             key = changed[0]
             raise TrainingError(
-                f"{kept.parent}: holds a training with {key} {before[key]!r}, not {now[key]!r}; "
+                f"{kept.parent}: holds a training with {key} {before.get(key)!r}, not {now[key]!r}; "
                 "give the same recipe to go on with it, or another folder"
             )
 
@@ -83,7 +84,7 @@ class Run:
             except Exception as error:  # torch's, pickle's or zipfile's
                 raise TrainingError(f"{path}: cannot be read ({error}); delete it to begin anew") from error
             self.history, self._best = state["history"], state["best"]
-            self.accuracy = Accuracy(**state["accuracy"]) if state["accuracy"] else None
+            self.result = self._task.result(**state["result"]) if state["result"] else None
         if self._tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -91,19 +92,20 @@ class Run:
             self._tensorboard = SummaryWriter(str(self.folder / "tensorboard"), purge_step=len(self.history) + 1)  # type: ignore[operator]
         return state
 
-    def add(self, row: dict[str, Any], accuracy: Accuracy | None, network: nn.Module) -> None:
+    def add(self, row: dict[str, Any], result: Any, network: nn.Module) -> None:
         """Keep an epoch's metrics, and its network if it is the best evaluated one."""
         self.history.append(row)
-        self.accuracy = accuracy
-        better = "top1" in row and row["top1"] > self._best
+        self.result, metric = result, self._task.result.metric
+        better = metric in row and row[metric] > self._best
         if better:
-            self._best = row["top1"]
+            self._best = row[metric]
         if self.folder is None or not self._world.first:
             return
         if better:
             save_pretrained(network, self.folder / "best")
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS)
+        columns = dict.fromkeys((*COLUMNS, *(key for line in self.history for key in line)))
+        writer = csv.DictWriter(text, list(columns))
         writer.writeheader()
         writer.writerows(self.history)
         write_atomically(self.folder / "metrics.csv", text.getvalue().encode())
@@ -115,18 +117,19 @@ class Run:
     def save(self, state: dict[str, Any]) -> None:
         """Keep the state to go on from."""
         if self.folder is not None and self._world.first:
-            accuracy = vars(self.accuracy) if self.accuracy else None
-            kept = {**state, "history": self.history, "best": self._best, "accuracy": accuracy}
+            result = asdict(self.result) if self.result else None
+            kept = {**state, "history": self.history, "best": self._best, "result": result}
             with replacing(self.folder / "last.pt") as path:
                 torch.save(kept, path)
 
-    def finish(self, accuracy: Accuracy, network: nn.Module) -> None:
-        """Keep the trained network and its result."""
+    def finish(self, network: nn.Module) -> None:
+        """Keep the trained network, its result, and pictures of what it predicts."""
         if self.folder is not None and self._world.first and not (self.folder / "result.json").is_file():
             save_pretrained(network, self.folder / "last")
-            on = "holdout" if self._recipe.holdout else "test"
-            facts = {"epochs": self._recipe.epochs, "machine": machine()}
-            result = {"evaluated_on": on, **accuracy.as_dict(), "best_top1": self._best, **facts}
+            self._task.draw(network, self.folder / "pictures", self._world)
+            best = {f"best_{self._task.result.metric}": self._best}
+            facts = {"epochs": len(self.history), "machine": machine()}
+            result = {"evaluated_on": self._task.on, **self.result.as_dict(), **best, **facts}
             write_atomically(self.folder / "result.json", json.dumps(result, indent=2).encode())
         if self._tensorboard:
             self._tensorboard.close()

@@ -1,4 +1,4 @@
-"""The loop that trains a classifier: on one device, or on those of every process that torchrun starts."""
+"""The loop that trains a network: on one device, or on those of every process that torchrun starts."""
 
 from __future__ import annotations
 
@@ -15,17 +15,15 @@ from timm.layers import convert_sync_batchnorm
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from timm.utils import ModelEmaV3
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..errors import RecipeError, TrainingError
-from ..models import create_model
+from ..errors import TrainingError
 from .batches import Parts, mix
-from .evaluation import Accuracy, evaluate
-from .images import Prepared, prepare
 from .processes import World
 from .recipe import TrainingRecipe
 from .run import Run
+from .task import Task
 
 _LOOK_EVERY = 50  # steps between looks at the loss and at the other processes: each look makes a GPU wait
 
@@ -54,7 +52,7 @@ def train(
     on_step: Callable[[Progress], None] = lambda progress: None,
     on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
     should_stop: Callable[[], bool] = lambda: False,
-) -> tuple[Accuracy, nn.Module]:
+) -> tuple[Any, nn.Module]:
     """Train a network in full, going on where a training in the same folder was interrupted.
 
     The same recipe gives the same weights on the same machine, however often it is interrupted. Into the folder go
@@ -70,8 +68,8 @@ def train(
         should_stop: Whether to keep the state and raise KeyboardInterrupt; asked after each step.
 
     Returns:
-        The accuracy after the last epoch, of the holdout where there is one and else of the test set, and the
-        trained network in evaluation mode.
+        The result after the last epoch (of a classifier its Accuracy), of the holdout where there is one and else of
+        the test set, and the trained network in evaluation mode.
 
     Raises:
         DataError: If the data are missing or broken.
@@ -82,10 +80,10 @@ def train(
     world = world or World(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     devices = [world.device] if world.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), _channel_warnings_off():
-        data = prepare(recipe)
-        trainer = _Trainer(recipe, data, Run(folder, recipe, world, tensorboard), world)
-        accuracy = trainer.run(on_step, on_epoch, should_stop)
-        return accuracy, trainer.result
+        task = recipe.prepare()
+        trainer = _Trainer(recipe, task, Run(folder, task, world, tensorboard), world)
+        result = trainer.run(on_step, on_epoch, should_stop)
+        return result, trainer.result
 
 
 @contextmanager
@@ -100,28 +98,12 @@ def _channel_warnings_off() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def create(recipe: TrainingRecipe, data: Prepared) -> nn.Module:
-    """The untrained network, with the preprocessing of the data in its configuration."""
-    torch.manual_seed(recipe.seed)
-    try:
-        return create_model(
-            recipe.model,
-            num_classes=len(data.classes),
-            in_chans=data.source.in_chans,
-            pretrained_cfg_overlay=data.configuration,
-            **recipe.model_args,
-        )
-    except TypeError as error:
-        raise RecipeError(f"model_args: {recipe.model} cannot be built with {recipe.model_args}: {error}") from error
-
-
 class _Trainer:
-    def __init__(self, recipe: TrainingRecipe, data: Prepared, run: Run, world: World) -> None:
-        self.recipe, self.data, self.kept, self.world = recipe, data, run, world
+    def __init__(self, recipe: TrainingRecipe, task: Task, run: Run, world: World) -> None:
+        self.recipe, self.task, self.kept, self.world = recipe, task, run, world
         device = world.device
-        network = create(recipe, data)
-        if recipe.grad_checkpointing:
-            network.set_grad_checkpointing(True)  # type: ignore[operator]
+        torch.manual_seed(recipe.seed)
+        network = task.create()
         if recipe.sync_bn and world.size > 1:
             if device.type != "cuda":
                 raise ValueError("sync_bn: synchronised batch norms need GPUs; leave it out on a CPU")
@@ -135,27 +117,29 @@ class _Trainer:
         self.model = model
         self.amp = getattr(torch, recipe.amp) if recipe.amp else None
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.amp == "float16")
-        self.batches = self.data.batches(recipe, device)
+        self.batches = task.batches(device)
         self.parts = Parts(len(self.batches), recipe, world.rank, world.size)
         self.optimizer = create_optimizer_v2(
-            self.network,
+            task.parameters(self.network),
             recipe.optimizer,
             lr=recipe.learning_rate,
             weight_decay=recipe.weight_decay,
             momentum=recipe.momentum,
             filter_bias_and_bn=False,
         )
+        self.steps = recipe.iterations or (recipe.epochs or 0) * self.parts.steps
         schedule, _ = create_scheduler_v2(
             self.optimizer,
             recipe.schedule,
-            recipe.epochs,
-            warmup_epochs=recipe.warmup_epochs,  # type: ignore[arg-type]
+            self.steps,
+            decay_milestones=list(recipe.milestones),
+            decay_rate=0.9 if recipe.schedule == "poly" else 0.1,  # the power, and the factor of "multistep"
+            warmup_epochs=recipe.warmup_iterations or recipe.warmup_epochs * self.parts.steps,  # type: ignore[arg-type]
             step_on_epochs=False,
-            updates_per_epoch=self.parts.steps,
+            updates_per_epoch=1,
         )
         assert schedule is not None
         self.schedule = schedule
-        self.criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
         self.step, self.loss = 0, torch.zeros((), device=device)
 
     @property
@@ -163,30 +147,23 @@ class _Trainer:
         """The network that is evaluated and kept."""
         return (self.ema.module if self.ema else self.network).eval()
 
-    def run(self, on_step: Callable, on_epoch: Callable, should_stop: Callable[[], bool]) -> Accuracy:
+    def run(self, on_step: Callable, on_epoch: Callable, should_stop: Callable[[], bool]) -> Any:
         state = self.kept.load()
         if state:
             self._restore(state)
-        accuracy = self.kept.accuracy
-        while self.step < self.recipe.epochs * self.parts.steps:
+        result = self.kept.result
+        while self.step < self.steps:
             row = self._epoch(on_step, should_stop)
-            epoch, every = row["epoch"], self.recipe.evaluate_every
-            last = epoch == self.recipe.epochs
-            if last or (every and epoch % every == 0):
-                accuracy = self.evaluate()
-                row |= {"loss": accuracy.loss, "top1": accuracy.top1, "top5": accuracy.top5}
-            self.kept.add(row, accuracy, self.result)
+            every = self.recipe.evaluate_every
+            if self.step == self.steps or (every and row["epoch"] % every == 0):
+                self.world.share_buffers(self.result)
+                result = self.task.evaluate(self.result, self.world)
+                row |= result.row
+            self.kept.add(row, result, self.result)
             self._save()
             on_epoch(row)
-        assert accuracy is not None
-        self.kept.finish(accuracy, self.result)
-        return accuracy
-
-    def evaluate(self) -> Accuracy:
-        """On the holdout, or on the test set where there is none."""
-        self.world.share_buffers(self.result)
-        batches = self.data.evaluation(self.recipe, self.world)
-        return evaluate(self.result, batches, self.world)
+        self.kept.finish(self.result)
+        return result
 
     def _epoch(self, on_step: Callable, should_stop: Callable[[], bool]) -> dict[str, Any]:
         """Train to the end of the epoch that the step lies in; its line of metrics."""
@@ -194,20 +171,21 @@ class _Trainer:
         self.model.train()
         rate, start = self.optimizer.param_groups[0]["lr"], time.perf_counter()
         batches = iter(self.batches.epoch(self.parts, number, first))
-        for done in range(first + 1, self.parts.steps + 1):
+        last = min(self.parts.steps, self.steps - number * self.parts.steps)
+        for done in range(first + 1, last + 1):
             self._step(batches)
             speed = (done - first) * self.recipe.batch_size / (time.perf_counter() - start)
-            on_step(Progress(number, self.step, self.recipe.epochs * self.parts.steps, speed))
-            look = done % _LOOK_EVERY == 0 or done == self.parts.steps
+            on_step(Progress(number, self.step, self.steps, speed))
+            look = done % _LOOK_EVERY == 0 or done == last
             if look:
                 self._check_finite(f"epoch {number + 1}, step {done}")
-            if done < self.parts.steps:
+            if done < last:
                 stop = (look or self.world.size == 1) and self._agreed(should_stop())
                 if stop or (self.recipe.checkpoint_steps and done % self.recipe.checkpoint_steps == 0):
                     self._save()
                 if stop:
                     raise KeyboardInterrupt
-        loss = float(self.world.sum(self.loss)) / self.parts.steps / self.parts.accumulation / self.world.size
+        loss = float(self.world.sum(self.loss)) / last / self.parts.accumulation / self.world.size
         self.loss.zero_()
         return {
             "epoch": number + 1,
@@ -217,14 +195,14 @@ class _Trainer:
             "seconds": time.perf_counter() - start,
         }
 
-    def _step(self, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
+    def _step(self, batches: Iterator[Any]) -> None:
         torch.manual_seed(mix(self.recipe.seed, self.step, self.world.rank))  # of dropout and the like
         for part in range(1, self.parts.accumulation + 1):
-            images, labels = next(batches)
+            batch = next(batches)
             alone = self.world.size > 1 and part < self.parts.accumulation
             with self.model.no_sync() if alone else nullcontext():
                 with torch.autocast(self.world.device.type, self.amp, enabled=self.amp is not None):
-                    loss = self.criterion(self.model(images), labels)
+                    loss = self.task.loss(self.model, batch)
                 self.scaler.scale(loss / self.parts.accumulation).backward()
             self.loss += loss.detach()
         self.scaler.step(self.optimizer)
@@ -242,7 +220,7 @@ class _Trainer:
         if not (math.isfinite(losses) and bool(weights.isfinite().all())):
             raise TrainingError(
                 f"{where}: the loss is no longer finite; lower learning_rate ({self.recipe.learning_rate:g})"
-                f" or lengthen warmup_epochs ({self.recipe.warmup_epochs:g})"
+                f" or lengthen the warmup ({self.recipe.warmup_iterations or self.recipe.warmup_epochs:g})"
             )
 
     def _agreed(self, stop: bool) -> bool:

@@ -1,4 +1,4 @@
-"""Any classifier on any data set's test images, by the protocol that its weights were published with."""
+"""Any network on a data set's test images, by the protocol that its weights were published with."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 import timm
 import torch
-from safetensors.torch import load_file
 from timm.data import resolve_data_config
 from torch import nn
 
@@ -16,11 +15,12 @@ from ..errors import DataError, WeightsError
 from ..hub import from_pretrained
 from ..models import create_model
 from ..registry import find
+from .backbones import read_state
 from .batches import memory_evaluation, resized
+from .classification import configuration
 from .data import SOURCES, Images, Source, load
 from .evaluation import Accuracy, evaluate
 from .folders import folder_evaluation, labels_of
-from .images import configuration
 from .processes import World
 
 TORCHVISION = "torchvision:"
@@ -100,14 +100,35 @@ def _torchvision(name: str, num_classes: int, weights: str | Path | None) -> tup
     return model, config
 
 
+def load_composed(name: str, task: str, classes: tuple[str, ...]) -> nn.Module:
+    """A trained detector or segmenter.
+
+    Args:
+        name: A folder that save_pretrained wrote, a repository on the Hub, or a network of this zoo.
+        task: "detection" or "segmentation".
+        classes: Of the data.
+
+    Raises:
+        WeightsError: If there are no such weights.
+        DataError: If the network is for another task, or knows other classes.
+    """
+    ours = not Path(name).is_dir() and "/" not in name
+    model: Any = create_model(name, pretrained=True) if ours else from_pretrained(name)
+    if (found := getattr(model, "task", "classification")) != task:
+        raise DataError(f"{name} is for {found}; these data are for {task}")
+    if model.label_names != classes:
+        raise DataError(f"{name} knows other classes ({_few(model.label_names)}) than the data ({_few(classes)})")
+    return model
+
+
+def _few(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
 def _fill(model: nn.Module, weights: str | Path, name: str) -> None:
     try:
-        if str(weights).endswith(".safetensors"):
-            state = load_file(weights)
-        else:
-            state = torch.load(weights, map_location="cpu", weights_only=True)
-        model.load_state_dict(state)
-    except Exception as error:  # safetensors, pickle and torch have kinds of their own
+        model.load_state_dict(read_state(weights))
+    except RuntimeError as error:  # torch's, on tensors that do not fit; read_state's own is one as well
         raise WeightsError(f"{weights}: cannot load it into {name}: {error}") from error
 
 

@@ -14,6 +14,7 @@ VERBS = (zoo_verbs, train_verbs, search_verbs)
 
 _EXTRAS = {
     "matplotlib": "plot",
+    "pycocotools": "train",
     "tensorboard": "train",
     **dict.fromkeys(("fvcore", "onnx", "onnxruntime", "onnxscript"), "onnx"),
 }

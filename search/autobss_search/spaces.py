@@ -20,7 +20,7 @@ from .errors import SpaceError
 from .space import Constraint, Dimension, FamilyCost, Space
 
 _SUFFIXES = {"": 1, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9}
-_KEYS = {"family", "detector", "budget", "input_size", "in_chans", "num_classes"}
+_KEYS = {"family", "detector", "budget", "input_size", "in_chans", "num_classes", "width"}
 _RULES = ({"choices"}, {"step", "high"}, {"step", "low", "high"}, {"powers", "low", "high"}, {"fractions"})
 
 
@@ -30,11 +30,14 @@ class DetectorCost:
 
     family: str
     detector: str
+    input_size: int = 800
+    num_classes: int = 80
+    width: int = 256
 
     def __call__(self, codes: np.ndarray) -> np.ndarray:
         from autobss_zoo.families.detectors import detector_macs
 
-        return detector_macs(self.family, codes, self.detector)
+        return detector_macs(self.family, codes, self.detector, self.input_size, self.num_classes, self.width)
 
 
 def parse_amount(value: Any) -> float:
@@ -61,7 +64,9 @@ def get_space(
     params: float | str | None = None,
     input_size: int | None = None,
     in_chans: int = 3,
-    num_classes: int = 1000,
+    num_classes: int | None = None,
+    detector: str | None = None,
+    width: int | None = None,
     constraints: Iterable[Constraint] = (),
 ) -> Space:
     """A declared space under a budget.
@@ -71,7 +76,10 @@ def get_space(
         macs, params: Upper bounds as numbers or texts such as "300M". Without any bound or constraint: at most the
             MACs of the family's hand-made code, as in the paper (section 4.1).
         input_size: Side of the image in pixels; the family's own when None.
-        in_chans, num_classes: Of the networks that are counted.
+        in_chans, num_classes: Of the networks that are counted; 1000 classes, or 80 of a detector, when None.
+        detector: "maskrcnn", "fasterrcnn" or "retinanet": count this detector over the code's backbone, as the spaces
+            of detectors do by themselves.
+        width: Of a detector's pyramid and heads; 256 when None.
         constraints: Further bounds, e.g. on a latency.
 
     Raises:
@@ -83,7 +91,8 @@ def get_space(
     except (KeyError, TypeError):
         raise UnknownNameError(f"unknown space {name!r}: {did_you_mean(str(name), _declared())}") from None
     budget = {key: value for key, value in (("macs", macs), ("params", params)) if value is not None}
-    counting = {"input_size": input_size, "in_chans": in_chans, "num_classes": num_classes}
+    given = {"input_size": input_size, "num_classes": num_classes, "detector": detector, "width": width}
+    counting = {"in_chans": in_chans, **{key: value for key, value in given.items() if value is not None}}
     constraints = tuple(constraints)
     own = {"budget": budget} if budget or constraints else {}
     return _space({"family": name, **declared, **counting, **own}, constraints, name)
@@ -105,7 +114,8 @@ def load_space(source: str | Path | Mapping[str, Any], budget: Mapping[str, Any]
         dimensions: {W1: [8, 16, 32], W2: [16, 32, 64]}
 
     Args:
-        source: The file or the mapping. `input_size`, `in_chans` and `num_classes` say how networks are counted.
+        source: The file or the mapping. `input_size`, `in_chans` and `num_classes` say how networks are counted; of a
+            `detector`, `width`.
         budget: Bounds instead of the source's: {"macs": ..., "params": ...}.
 
     Raises:
@@ -138,10 +148,12 @@ def _space(spec: Mapping[str, Any], constraints: tuple[Constraint, ...], where: 
     family = get_family(spec["family"])
     _check_keys(spec, _KEYS | {f.symbol for f in family.fields}, where)
     dimensions = [d for f in family.fields for d in _rule(f, spec.get(f.symbol), f"{where}: {f.symbol}")]
-    if "detector" in spec:
-        functions: dict[str, Any] = {"macs": DetectorCost(family.name, spec["detector"])}
+    of_detector = "detector" in spec
+    keys = ("input_size", "num_classes", *(("detector", "width") if of_detector else ("in_chans",)))
+    counting = {key: spec[key] for key in keys if spec.get(key) is not None}
+    if of_detector:
+        functions: dict[str, Any] = {"macs": DetectorCost(family.name, **counting)}
     else:
-        counting = {key: spec[key] for key in ("input_size", "in_chans", "num_classes") if spec.get(key) is not None}
         functions = {figure: FamilyCost(family.name, figure, **counting) for figure in ("macs", "params")}
     budget = dict(spec.get("budget") or {})
     if not budget and not constraints:

@@ -36,15 +36,18 @@ def add_commands(commands: Any) -> None:
     verb.add_argument("--device", help=_DEVICE)
     verb.add_argument("--tensorboard", action="store_true", help="also log for TensorBoard")
 
-    verb = add_verb(commands, "evaluate", _evaluate, "classify a data set's test images with a trained network")
-    name = "a network, a folder, a timm model or torchvision:NAME"
+    verb = add_verb(commands, "evaluate", _evaluate, "measure a trained network on a data set's test images")
+    name = "a folder, a network, a timm model or torchvision:NAME (detectors and segmenters: a folder, or OWNER/NAME)"
     verb.add_argument("network", metavar="NAME", help=name)
-    verb.add_argument("--data", required=True, help="digits, fashion_mnist, cifar10, imagenet or imagefolder")
+    verb.add_argument(
+        "--data", required=True, help="digits, fashion_mnist, cifar10, imagenet, imagefolder, coco or voc"
+    )
     verb.add_argument("--data-dir", metavar="FOLDER", help="where the data are")
     verb.add_argument("--weights", metavar="FILE", help="a state dict of your own (safetensors or pth)")
     verb.add_argument("--input-size", type=int, metavar="N", help="side of the images in pixels (as published)")
     verb.add_argument("--batch-size", type=int, default=256, metavar="N", help="images at a time (256)")
     verb.add_argument("--workers", type=int, default=4, metavar="N", help="processes that read images (4)")
+    verb.add_argument("--pictures", type=Path, metavar="FOLDER", help="draw predictions beside the truth (coco, voc)")
     verb.add_argument("--device", help=_DEVICE)
     verb.add_argument("--json", action="store_true", help="print JSON")
 
@@ -71,12 +74,13 @@ def _recipes(arguments: argparse.Namespace) -> int:
         for name in names:
             print(f"# {name}\n{yaml.safe_dump(resolve(name).values, sort_keys=False)}")
     else:
-        table = Table("recipe", "verb", "what", "data", "epochs", box=box.SIMPLE_HEAD, pad_edge=False)
+        table = Table("recipe", "verb", "what", "data", "length", box=box.SIMPLE_HEAD, pad_edge=False)
         for name in names:
             values = resolve(name).values
             training = resolve(values["training"]).values if "space" in values else values
             kind = ("search", values["space"]) if "space" in values else ("train", values["model"])
-            table.add_row(name, *kind, training["data"], str(training["epochs"]))
+            unit = "iterations" if "iterations" in training else "epochs"
+            table.add_row(name, *kind, training["data"], f"{training[unit]:,} {unit}")
         print_rich(table)
     if not names:
         print("autobss: no recipe matches", file=sys.stderr)
@@ -99,7 +103,7 @@ def _train(arguments: argparse.Namespace) -> int:
             for note in notes:
                 print(note, file=sys.stderr)
         try:
-            accuracy, _ = train(
+            result, _ = train(
                 recipe,
                 folder,
                 world=world,
@@ -113,10 +117,7 @@ def _train(arguments: argparse.Namespace) -> int:
                 print("interrupted; the same command goes on", file=sys.stderr)
             raise
         if world.first:
-            on = "held-out" if recipe.holdout else "test"
-            print(
-                f"top-1 {accuracy.top1:.2f}%, top-5 {accuracy.top5:.2f}% of {accuracy.images:,} {on} images: {folder}"
-            )
+            print(f"{'held out' if recipe.holdout else 'test'}: {result.text}: {folder}")
     return 0
 
 
@@ -148,21 +149,27 @@ def _showing(
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
+    from autobss_zoo.training.run import COLUMNS
+
     watched = world.first and sys.stderr.isatty()
+    of = f"/{recipe.epochs}" if recipe.epochs else ""
     console = Console(stderr=True, width=None if watched else 160)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Bar(*columns, TimeRemainingColumn(), console=console, disable=not watched) as bar:
         task = bar.add_task("starting", total=None)
 
         def on_step(progress: Progress) -> None:
-            text = f"epoch {progress.epoch + 1}/{recipe.epochs}, {progress.images_per_second:,.0f} images/s"
+            text = f"epoch {progress.epoch + 1}{of}, {progress.images_per_second:,.1f} images/s"
             bar.update(task, description=text, completed=progress.step, total=progress.steps)
 
         def on_epoch(row: dict[str, Any]) -> None:
-            facts = [f"epoch {row['epoch']}/{recipe.epochs}: training loss {row['train_loss']:.4f}"]
-            if "top1" in row:
-                facts.append(f"loss {row['loss']:.4f}, top-1 {row['top1']:.2f}%, top-5 {row['top5']:.2f}%")
-            facts.append(f"{row['images_per_second']:,.0f} images/s")
+            facts = [f"epoch {row['epoch']}{of}: training loss {row['train_loss']:.4f}"]
+            facts += [
+                f"{name} {row[name]:.4f}" if name == "loss" else f"{name} {row[name]:.2f}%"
+                for name in row
+                if name not in COLUMNS
+            ]
+            facts.append(f"{row['images_per_second']:,.1f} images/s")
             if world.first:
                 console.print(", ".join(facts), highlight=False, soft_wrap=True)
 
@@ -171,32 +178,47 @@ def _showing(
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     from autobss_zoo.training import joined
-    from autobss_zoo.training.validation import validate
 
     with joined(arguments.device) as world:
-        accuracy = validate(
-            arguments.network,
-            arguments.data,
-            arguments.data_dir,
-            weights=arguments.weights,
-            world=world,
-            input_size=arguments.input_size,
-            batch_size=arguments.batch_size,
-            workers=arguments.workers,
-        )
+        result = _measure(arguments, world)
         if not world.first:
             return 0
     if arguments.json:
-        print(json.dumps(accuracy.as_dict(), indent=2))
+        print(json.dumps(result.as_dict(), indent=2))
         return 0
-    low, high = accuracy.interval
-    print(
-        f"top-1 {accuracy.top1:.2f}% (95% interval {low:.2f} to {high:.2f}%), top-5 {accuracy.top5:.2f}%,"
-        f" loss {accuracy.loss:.4f}, of {accuracy.images:,} images"
-    )
-    if accuracy.left_out:
-        print(f"autobss: {accuracy.left_out} broken images were left out", file=sys.stderr)
+    print(result.text)
+    if result.left_out:
+        print(f"autobss: {result.left_out} broken images were left out", file=sys.stderr)
     return 0
+
+
+def _measure(arguments: argparse.Namespace, world: World) -> Any:
+    if arguments.data in ("coco", "voc"):
+        for option in ("weights", "input_size"):
+            if getattr(arguments, option) is not None:
+                raise ValueError(f"--{option.replace('_', '-')}: is for classifiers, not for {arguments.data}")
+        shared = {"world": world, "workers": arguments.workers, "pictures": arguments.pictures}
+        if arguments.data == "coco":
+            from autobss_zoo.training.detection import validate_detector
+
+            return validate_detector(arguments.network, arguments.data_dir, **shared)
+        from autobss_zoo.training.segmentation import validate_segmenter
+
+        return validate_segmenter(arguments.network, arguments.data_dir, **shared)
+    if arguments.pictures is not None:
+        raise ValueError(f"--pictures: is for coco and voc, not for {arguments.data}")
+    from autobss_zoo.training.validation import validate
+
+    return validate(
+        arguments.network,
+        arguments.data,
+        arguments.data_dir,
+        weights=arguments.weights,
+        world=world,
+        input_size=arguments.input_size,
+        batch_size=arguments.batch_size,
+        workers=arguments.workers,
+    )
 
 
 def _publish(arguments: argparse.Namespace) -> int:

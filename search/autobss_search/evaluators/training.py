@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Training:
-    """The evaluator that trains a code's network from scratch and returns its accuracy in percent.
+    """The evaluator that trains a code's network and returns its score in percent: a classifier's top-1 accuracy, a
+    detector's box AP (AutoBSS, appendix B.4), a segmenter's mIoU.
 
-    The accuracy is that of the recipe's holdout, so that searching leaves the test set alone, or of the test set where
+    The score is that of the recipe's holdout, so that searching leaves the test set alone, or of the test set where
     the recipe has no holdout.
 
     Args:
@@ -51,27 +52,18 @@ class Training:
 
     @property
     def counting(self) -> dict[str, Any]:
-        """What the networks are counted with: input_size, in_chans, num_classes."""
-        from autobss_zoo.training.data import SOURCES, load
-
-        recipe = self.load()
-        source = SOURCES[recipe.data]
-        classes = source.classes or load(recipe.data, recipe.data_dir).train.reader.class_to_idx
-        return {
-            "input_size": recipe.input_size or source.input_size,
-            "in_chans": source.in_chans,
-            "num_classes": len(classes),
-        }
+        """What the networks are counted with, as `get_space` takes it: input_size, in_chans, num_classes..."""
+        return self.load().counting
 
     def __call__(self, code: Code, seed: int) -> float:
         """Train the code's network with a seed of its own and score it."""
         import torch
 
-        from autobss_zoo.training import train
+        from autobss_zoo.training import score, train
 
         folder = Path(self.models) / model_folder(code, seed) if self.models else None
         torch.set_num_threads(self.threads)
-        return train(self.load({"model": str(code), "seed": seed}), folder)[0].top1
+        return score(train(self.load({"model": str(code), "seed": seed}), folder)[0])
 
 
 def model_folder(code: Code, seed: int) -> str:

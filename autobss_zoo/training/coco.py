@@ -1,0 +1,252 @@
+"""Images with objects in COCO's format: an annotation file that is checked, and the images it names."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..errors import DataError
+
+_logger = logging.getLogger(__name__)
+
+_LEAST = 0.01  # pixels: what is thinner can vanish when the image is resized
+
+LAYOUTS = (
+    "annotations/instances_train*.json with the images in train*/, and the same for val; or train/ and valid/, each "
+    "with its images and _annotations.coco.json"
+)
+
+
+def find_splits(folder: str | None) -> tuple[CocoImages, CocoImages]:
+    """The training and the validation images of a folder.
+
+    Raises:
+        DataError: If they are not there, or broken.
+    """
+    if folder is None:
+        raise DataError(f"data_dir: expected a folder with {LAYOUTS}; got none: --data-dir names it")
+    if not (root := Path(folder)).is_dir():
+        raise DataError(f"{folder}: there is no such folder of data")
+    train, val = (CocoImages(*_find(root, names)) for names in (("train",), ("val", "valid", "test")))
+    if train.categories != val.categories:
+        odd = sorted(map(str, set(train.categories.items()) ^ set(val.categories.items())))
+        raise DataError(f"{folder}: its two parts have not the same categories: {odd[0]} is in only one")
+    return train, val
+
+
+def _find(root: Path, names: tuple[str, ...]) -> tuple[Path, Path]:
+    """A part's annotation file and folder of images; of several years the last."""
+    for name in names:
+        found = sorted((root / "annotations").glob(f"instances_{name}*.json"), reverse=True)
+        for file in found:
+            part = file.stem.removeprefix("instances_")
+            for place in (root / part, root / "images" / part):
+                if place.is_dir():
+                    return file, place
+        if found:
+            raise DataError(f"{root}: there is no folder {part} with the images of {found[-1].name}")
+        if (file := root / name / "_annotations.coco.json").is_file():
+            return file, file.parent
+    raise DataError(f"{root}: there is no part {names[0]}; expected {LAYOUTS}")
+
+
+class CocoImages:
+    """The images of an annotation file, with their objects.
+
+    Args:
+        annotations: The file.
+        images: The folder that its names of files are in.
+
+    Attributes:
+        api: pycocotools' index of the file.
+        categories: Names by identity, ascending.
+        ids: Identities of the images, ascending.
+        with_objects: Those with an object to learn from: not a crowd, and with an area inside the image.
+
+    Raises:
+        DataError: If the file is broken, or an image is missing; it names which.
+    """
+
+    def __init__(self, annotations: Path, images: Path) -> None:
+        self.path, self.folder = annotations, images
+        content = self._read()
+        from pycocotools.coco import COCO
+
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does
+            self.api = COCO()
+            self.api.dataset = content
+            self.api.createIndex()
+        self.categories: dict[int, str] = {c["id"]: c["name"] for c in sorted(content["categories"], key=_id)}
+        self._labels = {category: label for label, category in enumerate(self.categories)}
+        self.ids: list[int] = sorted(self.api.imgs)
+        self.with_objects = [number for number in self.ids if self._objects(number)]
+        every = [a for a in content["annotations"] if not a["iscrowd"]]
+        if flat := [a for a in every if not _has_area(self._corners(a))]:
+            _logger.warning(
+                "%s: %d boxes have no area inside their images and are left out of training; the first is of "
+                "annotation %s",
+                self.path, len(flat), flat[0]["id"],
+            )  # fmt: skip
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the categories, in the order of their labels."""
+        return tuple(self.categories.values())
+
+    def image(self, number: int) -> Tensor:
+        """An image by its identity, uint8 of shape (3, h, w).
+
+        Raises:
+            DataError: If it cannot be read, or is not of the size that the annotations say.
+        """
+        facts = self.api.imgs[number]
+        path = self.folder / facts["file_name"]
+        image = read_image(path)
+        if (size := tuple(image.shape[1:])) != (facts["height"], facts["width"]):
+            stated = f"{facts['height']}x{facts['width']}"
+            raise DataError(f"{path}: is {size[0]}x{size[1]} pixels high and wide, but {self.path.name} says {stated}")
+        return image
+
+    def target(self, number: int, first_label: int = 0, masks: bool = False) -> dict[str, Tensor]:
+        """What is to be learnt of an image, as torchvision's detectors take it.
+
+        Args:
+            number: The image's identity.
+            first_label: Label of the first category.
+            masks: Whether masks are wanted.
+
+        Returns:
+            boxes, float32 of shape (n, 4), as corners in pixels; labels, int64 of shape (n,); and masks, uint8 of shape
+            (n, h, w). Crowds and boxes without an area inside the image are left out.
+
+        Raises:
+            DataError: If a mask is broken.
+        """
+        objects = self._objects(number)
+        target = {
+            "boxes": torch.tensor([self._corners(o) for o in objects], dtype=torch.float32).reshape(-1, 4),
+            "labels": torch.tensor([self._labels[o["category_id"]] + first_label for o in objects], dtype=torch.int64),
+        }
+        if masks:
+            facts = self.api.imgs[number]
+            empty = np.zeros((0, facts["height"], facts["width"]), np.uint8)
+            target["masks"] = torch.from_numpy(np.stack([self._mask(o) for o in objects]) if objects else empty)
+        return target
+
+    def check_masks(self) -> None:
+        """Raise DataError unless every object has a mask to learn."""
+        for number in self.with_objects:
+            for found in self._objects(number):
+                if not found.get("segmentation"):
+                    raise DataError(
+                        f"{self.path}: annotation {found['id']} has no segmentation, which a maskrcnn learns from; "
+                        "a fasterrcnn or retinanet needs none"
+                    )
+
+    def _mask(self, found: dict[str, Any]) -> np.ndarray:
+        try:
+            return self.api.annToMask(found)
+        except Exception as error:  # pycocotools' kinds
+            raise DataError(f"{self.path}: annotation {found['id']}: broken segmentation ({error})") from None
+
+    def _objects(self, number: int) -> list[dict[str, Any]]:
+        """An image's objects to learn from."""
+        return [o for o in self.api.imgToAnns[number] if not o["iscrowd"] and _has_area(self._corners(o))]
+
+    def _corners(self, found: dict[str, Any]) -> tuple[float, float, float, float]:
+        """An object's box inside its image: left, top, right, bottom."""
+        facts = self.api.imgs[found["image_id"]]
+        left, top, width, height = found["bbox"]
+        return (
+            max(left, 0.0),
+            max(top, 0.0),
+            min(left + width, float(facts["width"])),
+            min(top + height, float(facts["height"])),
+        )
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            content = json.loads(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.path}: broken annotation file ({error}); copy it again") from None
+        if problem := next(_problems(content), None):
+            raise DataError(f"{self.path}: broken annotation file: {problem}")
+        for found in content["annotations"]:  # what COCO's own files always have
+            found.setdefault("iscrowd", 0)
+            found.setdefault("area", found["bbox"][2] * found["bbox"][3])
+        there = {path.name for path in self.folder.iterdir()}
+        names = [facts["file_name"] for facts in content["images"]]
+        if missing := [n for n in names if n not in there and not (self.folder / n).is_file()]:
+            raise DataError(
+                f"{self.folder / missing[0]}: this image of {self.path.name} is missing, and {len(missing) - 1} more"
+            )
+        return content
+
+
+def read_image(path: Path) -> Tensor:
+    """A file's image, uint8 of shape (3, h, w).
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+    try:
+        with Image.open(path) as file:
+            return torch.from_numpy(np.array(file.convert("RGB"))).permute(2, 0, 1)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow's kinds
+        raise DataError(f"{path}: broken image ({error})") from None
+
+
+def _id(entry: dict[str, Any]) -> int:
+    return entry["id"]
+
+
+def _has_area(corners: tuple[float, float, float, float]) -> bool:
+    left, top, right, bottom = corners
+    return min(right - left, bottom - top) >= _LEAST
+
+
+def _problems(content: Any) -> Iterator[str]:
+    """What is wrong with an annotation file."""
+    parts = {
+        "images": ("id", "file_name", "height", "width"),
+        "categories": ("id", "name"),
+        "annotations": ("id", "image_id", "category_id", "bbox"),
+    }
+    for part, keys in parts.items():
+        entries = content.get(part) if isinstance(content, dict) else None
+        if not isinstance(entries, list):
+            yield f"expected a list of {part}, got {type(entries).__name__}"
+            return
+        for entry in entries:
+            if absent := [key for key in keys if not isinstance(entry, dict) or key not in entry]:
+                yield f"one of its {part} has no {absent[0]}: {str(entry)[:80]}"
+                return
+        if len({entry["id"] for entry in entries}) < len(entries):
+            yield f"two of its {part} have the same id"
+    for name in ("images", "categories"):
+        if not content[name]:
+            yield f"there are no {name}"
+    images, categories = ({entry["id"] for entry in content[part]} for part in ("images", "categories"))
+    for entry in content["images"]:
+        if not all(isinstance(entry[key], int) and entry[key] > 0 for key in ("height", "width")):
+            yield f"image {entry['id']} has no size: {entry['height']}x{entry['width']}"
+    for entry in content["annotations"]:
+        box = entry["bbox"]
+        numbers = isinstance(box, list) and len(box) == 4 and all(isinstance(x, (int, float)) for x in box)
+        if not numbers or not all(map(math.isfinite, box)):
+            yield f"the bbox of annotation {entry['id']} is not four finite numbers: {box}"
+        if entry["image_id"] not in images:
+            yield f"annotation {entry['id']} is of image {entry['image_id']}, which is not there"
+        if entry["category_id"] not in categories:
+            yield f"annotation {entry['id']} is of category {entry['category_id']}, which is not there"

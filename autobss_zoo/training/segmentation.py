@@ -1,0 +1,265 @@
+"""Semantic segmentation: its recipe, and its task on images in VOC's format."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as transforms
+
+from ..errors import DataError, RecipeError, did_you_mean
+from ..segmentation import SEGMENTERS, create_segmenter, predict
+from ..segmentation.networks import WIDTH
+from .backbones import fill_backbone
+from .batches import Batches, Normalise
+from .data import SOURCES
+from .mean_iou import MeanIoU, confusion
+from .pictures import draw_classes, side_by_side
+from .processes import World
+from .recipe import TrainingRecipe
+from .samples import Reader, SampleBatches, evaluation_loader
+from .task import Task
+from .validation import load_composed
+from .voc import IGNORED, VocImages
+
+Sample = tuple[Tensor, Tensor]
+
+_MEAN, _STD = SOURCES["imagenet"].mean, SOURCES["imagenet"].std
+
+
+class Recipe(TrainingRecipe):
+    """What trains a segmentation network (AutoBSS, section 4.6, whose settings are those of the networks' authors).
+
+    Attributes:
+        architecture: pspnet or psanet.
+        data: voc: a folder in VOC's format.
+        split: The list of images to train on; "val" is evaluated.
+        width: Channels of the heads.
+        input_size: Side of the crops in pixels, in training and in the sliding window of evaluation.
+        base_size: Longer side that images are resized to for evaluation; their own when None.
+        scale: Smallest and largest factor that images are resized by at random.
+        rotate: Largest angle, in degrees, that half of the images are turned by at random.
+        blur: Whether half of the images are blurred.
+        flip: Whether images are mirrored at random.
+        aux_weight: Of the auxiliary loss.
+        head_rate: The heads learn at so many times the rate.
+        backbone_weights: A trained classifier to begin with: a folder, a file or a published network; none when None.
+        model_args: Further arguments of `create_segmenter`, e.g. {dropout: 0.2}.
+    """
+
+    task: Literal["segmentation"]
+    data: Literal["voc"] = "voc"
+    split: str = "train"
+    architecture: str
+    width: int = Field(WIDTH, gt=0)
+    input_size: int = Field(473, gt=0)
+    base_size: int | None = Field(None, gt=0)
+    scale: tuple[float, float] = (1.0, 1.0)
+    rotate: float = Field(0, ge=0, le=180)
+    blur: bool = False
+    aux_weight: float = Field(0.4, ge=0)
+    head_rate: float = Field(1, gt=0)
+    backbone_weights: str | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Recipe:
+        if self.architecture not in SEGMENTERS:
+            raise ValueError(f"architecture: {self.architecture!r}: {did_you_mean(self.architecture, SEGMENTERS)}")
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"scale: expected two ascending positive factors, got {list(self.scale)}")
+        return self
+
+    def prepare(self) -> Segmentation:
+        """As in TrainingRecipe."""
+        return Segmentation(self)
+
+    @property
+    def counting(self) -> dict[str, Any]:
+        """As in TrainingRecipe; of the backbone as a classifier."""
+        classes = VocImages(self.data_dir, "val").classes
+        return {"input_size": self.input_size, "in_chans": 3, "num_classes": len(classes)}
+
+
+class Segmentation(Task):
+    """A recipe's images, found and divided.
+
+    Attributes:
+        train, evaluated: Numbers of the images to train on and to evaluate on.
+        source: The images that the latter are of.
+    """
+
+    result = MeanIoU
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(recipe, "holdout" if recipe.holdout else "test")
+        self.images, test = VocImages(recipe.data_dir, recipe.split), VocImages(recipe.data_dir, "val")
+        order = torch.randperm(len(self.images.pairs), generator=torch.Generator().manual_seed(0)).tolist()
+        held = round(recipe.holdout * len(order))
+        self.source = self.images if recipe.holdout else test
+        self.evaluated = sorted(order[:held]) if recipe.holdout else list(range(len(test.pairs)))
+        wanted = recipe.train_images or len(order) - held
+        if not self.evaluated or not 0 < wanted <= len(order) - held:
+            raise DataError(f"{self.images.path}: expected at least {wanted + held} images, got {len(order)}")
+        self.train = sorted(order[held : held + wanted])
+
+    def create(self) -> nn.Module:
+        """The network, with the names of its classes."""
+        recipe = self.recipe
+        options = {"width": recipe.width, "input_size": recipe.input_size, "aux_loss": recipe.aux_weight > 0}
+        try:
+            network: Any = create_segmenter(
+                recipe.architecture, recipe.code, len(self.images.classes), **options, **recipe.model_args
+            )
+        except TypeError as error:
+            raise RecipeError(
+                f"model_args: {recipe.architecture} cannot be built with {recipe.model_args}: {error}"
+            ) from error
+        network.label_names = self.images.classes
+        network.evaluation = {"crop": recipe.input_size, "base_size": recipe.base_size}
+        if recipe.backbone_weights is not None:
+            fill_backbone(network.backbone, recipe.backbone_weights)
+        return network
+
+    def parameters(self, network: Any) -> Any:
+        """As in Task; the backbone's parameters, and the heads' at their own rate."""
+        backbone = list(network.backbone.parameters())
+        known = set(map(id, backbone))
+        heads = [p for p in network.parameters() if id(p) not in known]
+        return [{"params": backbone}, {"params": heads, "lr_scale": self.recipe.head_rate}]
+
+    def batches(self, device: torch.device) -> Batches:
+        """As in Task; of normalised images of shape (n, 3, s, s), and classes of shape (n, s, s)."""
+        normalise = Normalise(_MEAN, _STD, device, self.recipe.channels_last)
+
+        def deliver(loader: Iterable[Sample]) -> Iterable[Sample]:
+            for images, masks in loader:
+                yield normalise(images.to(device, non_blocking=True)), masks.to(device, non_blocking=True).long()
+
+        reader = Reader(_Augmented(self.images, self.recipe).read, np.array(self.train))
+        return SampleBatches(reader, torch.utils.data.default_collate, deliver, self.recipe.workers, device)
+
+    def loss(self, model: nn.Module, batch: Sample) -> Tensor:
+        """As in Task; mean cross-entropies of the pixels that are not ignored."""
+        images, classes = batch
+        weights = {"out": 1.0, "aux": self.recipe.aux_weight}
+        judged = (classes != IGNORED).sum().clamp(min=1)  # a crop may have none
+        losses = [
+            weights[name] * functional.cross_entropy(logits, classes, ignore_index=IGNORED, reduction="sum")
+            for name, logits in model(images).items()
+        ]
+        return torch.stack(losses).sum() / judged
+
+    def evaluate(self, network: nn.Module, world: World) -> MeanIoU:
+        """As in Task."""
+        return evaluate_segmenter(network, self.source, self.evaluated, world, self.recipe.workers)
+
+    def draw(self, network: nn.Module, folder: Path, world: World) -> None:
+        """As in Task; of the first images that are evaluated."""
+        draw_predictions(network, self.source, self.evaluated, folder, world.device)
+
+
+class _Augmented:
+    """Images with their masks by number, resized, turned, blurred, mirrored and cropped at random."""
+
+    def __init__(self, images: VocImages, recipe: Recipe) -> None:
+        self._images, self._recipe = images, recipe
+        self._fill = [255 * value for value in _MEAN]
+
+    def read(self, number: int) -> Sample:
+        recipe = self._recipe
+        image, mask = self._images.read(number)
+        mask = mask[None]
+        if (factor := random.uniform(*recipe.scale)) != 1:
+            size = [max(round(side * factor), 1) for side in image.shape[1:]]
+            image = transforms.resize(image, size, antialias=True)
+            mask = transforms.resize(mask, size, InterpolationMode.NEAREST)
+        if recipe.rotate and random.random() < 0.5:
+            angle = random.uniform(-recipe.rotate, recipe.rotate)
+            image = transforms.rotate(image, angle, InterpolationMode.BILINEAR, fill=self._fill)
+            mask = transforms.rotate(mask, angle, fill=[IGNORED])
+        if recipe.blur and random.random() < 0.5:
+            image = transforms.gaussian_blur(image, [5, 5])
+        if recipe.flip and random.random() < 0.5:
+            image, mask = image.flip(-1), mask.flip(-1)
+        side = recipe.input_size
+        down, across = (max(side - have, 0) for have in image.shape[1:])
+        padding = [across // 2, down // 2, across - across // 2, down - down // 2]
+        image, mask = transforms.pad(image, padding, fill=self._fill), transforms.pad(mask, padding, fill=IGNORED)
+        top, left = (random.randint(0, have - side) for have in image.shape[1:])
+        image, mask = (part[:, top : top + side, left : left + side].contiguous() for part in (image, mask))
+        return image, mask[0]
+
+
+def evaluate_segmenter(network: Any, images: VocImages, chosen: list[int], world: World, workers: int = 4) -> MeanIoU:
+    """Classify the pixels of images, those of every process together, in full precision.
+
+    Args:
+        network: A segmenter, whose `evaluation` are `predict`'s crop and base_size; it is left in evaluation mode.
+        images: The images.
+        chosen: Numbers of those to look at.
+        world: The processes.
+        workers: Processes that read images.
+    """
+    network.eval()
+    number, normalise = len(images.classes), Normalise(_MEAN, _STD, world.device, False)
+    counts = torch.zeros(number, number, dtype=torch.int64, device=world.device)
+    seen = torch.zeros((), dtype=torch.int64, device=world.device)
+    reader = Reader(images.read, np.array(chosen[world.rank :: world.size]))
+    for batch in evaluation_loader(reader, list, workers, world.device):
+        for image, mask in filter(None, batch):
+            pixels = normalise(image.to(world.device)[None])[0]
+            found = predict(network, pixels, **network.evaluation).argmax(0)
+            counts += confusion(mask.to(world.device), found, number)
+            seen += 1
+    counts, images_seen = world.sum(counts), int(world.sum(seen))
+    right, predicted, truth = (tuple(f.tolist()) for f in (counts.diagonal(), counts.sum(0), counts.sum(1)))
+    return MeanIoU(right, predicted, truth, images_seen, len(chosen) - images_seen)
+
+
+def validate_segmenter(
+    name: str, data_dir: str | None, *, world: World, workers: int = 4, pictures: Path | None = None
+) -> MeanIoU:
+    """A trained segmentation network on the images of a folder in VOC's format that its list "val" names.
+
+    Args:
+        name: As in `validation.load_composed`.
+        data_dir: The folder.
+        world: The processes and devices.
+        workers: Processes that read images.
+        pictures: A folder for pictures of predictions beside the truth; none are drawn when None.
+
+    Raises:
+        WeightsError, DataError: If the network or the data cannot be had, or do not fit each other.
+    """
+    images = VocImages(data_dir, "val")
+    network = load_composed(name, "segmentation", images.classes).to(world.device)
+    chosen = list(range(len(images.pairs)))
+    result = evaluate_segmenter(network, images, chosen, world, workers)
+    if pictures is not None and world.first:
+        draw_predictions(network, images, chosen, pictures, world.device)
+    return result
+
+
+def draw_predictions(
+    network: Any, images: VocImages, chosen: list[int], folder: Path, device: torch.device, most: int = 8
+) -> None:
+    """Write pictures of the first images: left the truth, right the prediction."""
+    network.eval()
+    number, normalise = len(images.classes), Normalise(_MEAN, _STD, device, False)
+    for chosen_number in chosen[:most]:
+        try:
+            image, mask = images.read(chosen_number)
+        except DataError:  # evaluation has named it
+            continue
+        pixels = normalise(image.to(device)[None])[0]
+        found = predict(network, pixels, **network.evaluation).argmax(0).cpu()
+        pictures = [draw_classes(image, classes, number) for classes in (mask, found)]
+        side_by_side(pictures[0], pictures[1], folder / f"{images.pairs[chosen_number][0].stem}.png")

@@ -1,0 +1,78 @@
+"""What the training loop asks of a task: its network, batches, loss and score."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from .batches import Batches
+from .processes import World
+
+
+class Result(Protocol):
+    """How good a network is: a dataclass that JSON can hold."""
+
+    metric: ClassVar[str]
+    """The name of the score, as in `row`."""
+
+    @property
+    def row(self) -> dict[str, float]:
+        """Its figures for a line of metrics."""
+
+    @property
+    def text(self) -> str:
+        """It in a line, for people."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, as JSON holds it."""
+
+
+def score(result: Result) -> float:
+    """The figure that networks are compared by, in percent: more is better."""
+    return result.row[result.metric]
+
+
+class Task(ABC):
+    """A recipe with its data.
+
+    Attributes:
+        recipe: The recipe.
+        result: The class of its results.
+        train, evaluated: Which images to train on and to evaluate on.
+        on: Where the latter are from: "holdout", or "test" where there is none.
+    """
+
+    result: ClassVar[Any]
+    train: Any
+    evaluated: Any
+
+    def __init__(self, recipe: Any, on: str) -> None:
+        self.recipe, self.on = recipe, on
+
+    @abstractmethod
+    def create(self) -> nn.Module:
+        """The untrained network."""
+
+    @abstractmethod
+    def batches(self, device: torch.device) -> Batches:
+        """To train on."""
+
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        """The loss of a batch, a scalar."""
+
+    @abstractmethod
+    def evaluate(self, network: nn.Module, world: World) -> Any:
+        """The network's result, of every process's images together. It is left in evaluation mode."""
+
+    def parameters(self, network: nn.Module) -> Any:
+        """The network, or groups of its parameters with an lr_scale each, for timm's optimizers."""
+        return network
+
+    def draw(self, network: nn.Module, folder: Path, world: World) -> None:
+        """Write pictures of predictions beside the truth, where the task has such."""
+        return
