@@ -70,14 +70,17 @@ def to_onnx(
         The measured errors and costs. Code and costs are also in the file's metadata.
 
     Raises:
-        ExportError: If the checker, ONNX Runtime or the count of MACs disagrees with the network, or if a detector is
-            given an input_size.
+        ExportError: If the checker, ONNX Runtime or the count of MACs disagrees with the network, if a detector is
+            given an input_size, or if the network is a segmenter.
         FileNotFoundError: If the folder of `path` does not exist.
     """
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist")
-    if getattr(model, "task", "") == "detection":
+    task = getattr(model, "task", "classification")
+    if task == "segmentation":
+        raise ExportError("segmenters cannot be exported; export the backbone by its code")
+    if task == "detection":
         from .export_detectors import export_detector
 
         if input_size is not None:

@@ -159,8 +159,11 @@ def _exportable(network: Any) -> Iterator[None]:
     resizing = network.transform
     if resizing.fixed_size is None:
         resizing.resize = lambda image, target: (_resize(image, resizing.min_size[-1], resizing.max_size), target)
-    ours = ((boxes, "batched_nms", _batched_nms), (boxes, "clip_boxes_to_image", _clip))
-    ours = (*ours, (transform, "paste_masks_in_image", _paste))
+    ours: list[tuple[Any, str, Any]] = [
+        (boxes, "batched_nms", _batched_nms),
+        (boxes, "clip_boxes_to_image", _clip),
+        (transform, "paste_masks_in_image", _paste),
+    ]
     theirs = [(module, name, getattr(module, name)) for module, name, _ in ours]
     try:
         for module, name, function in ours:

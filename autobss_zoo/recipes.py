@@ -137,7 +137,7 @@ def _changed(found: Resolved, changes: Mapping[str, Any]) -> Resolved:
 def _scaled(value: Any, factor: float) -> Any:
     if isinstance(value, list):
         return [_scaled(part, factor) for part in value]
-    return round(value * factor) if isinstance(value, int) else value * factor
+    return int(value * factor + 1e-6) if isinstance(value, int) else value * factor  # down: milestones stay inside
 
 
 def _shown(value: Any) -> str:

@@ -15,7 +15,7 @@ from torchvision import transforms
 from torchvision.datasets import CIFAR10
 
 from autobss_zoo.errors import DataError
-from autobss_zoo.training import TrainingRecipe
+from autobss_zoo.training import TrainingRecipe, train
 from autobss_zoo.training.batches import MemoryBatches, Parts
 from autobss_zoo.training.data import SOURCES, Images, indices, load
 from autobss_zoo.training.processes import World
@@ -205,6 +205,17 @@ def test_folders_begin_in_the_middle_and_repeat_themselves_with_any_workers(tmp_
         assert torch.equal(b, d)
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_training_on_folders_that_is_stopped_within_an_epoch_draws_the_same_dropout(tmp_path, workers):
+    recipe = folder_recipe(write_folder(tmp_path), model_args={"drop_rate": 0.5}, workers=workers)
+    whole = train(recipe)[1].state_dict()
+    done = [0]
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path / "run", on_step=lambda p: done.append(p.step), should_stop=lambda: done[-1] == 2)
+    resumed = train(recipe, tmp_path / "run")[1].state_dict()
+    assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
+
+
 def test_folders_are_evaluated_by_imagenets_protocol(tmp_path):
     """As torchvision's transforms do it."""
     root = write_folder(tmp_path, side=90)
@@ -227,8 +238,6 @@ def test_folders_are_evaluated_by_imagenets_protocol(tmp_path):
 
 
 def test_broken_images_are_named_replaced_in_training_and_left_out_of_evaluation(tmp_path, caplog):
-    from autobss_zoo.training import train
-
     root = write_folder(tmp_path)
     broken = [root / "train" / "class1" / "3.jpg", root / "val" / "class0" / "2.jpg"]
     whole = broken[1].read_bytes()
@@ -243,8 +252,6 @@ def test_broken_images_are_named_replaced_in_training_and_left_out_of_evaluation
 
 
 def test_a_folder_of_broken_images_stops_the_training(tmp_path):
-    from autobss_zoo.training import train
-
     root = write_folder(tmp_path)
     for path in (root / "train").rglob("*.jpg"):
         path.write_bytes(b"broken")

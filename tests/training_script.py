@@ -10,7 +10,7 @@ from autobss_zoo.training import TrainingRecipe, joined, train
 if __name__ == "__main__":
     folder, kill_at, *settings = sys.argv[1:]
     changes = parse_settings(settings)
-    recipe, _ = TrainingRecipe.load(changes.pop("base"), changes)
+    recipe, _ = TrainingRecipe.load(changes.pop("base", {}), changes)
 
     with joined("cpu") as world:
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 from torch import nn
@@ -11,6 +12,7 @@ from torchvision.models.detection import FasterRCNN, MaskRCNN, RetinaNet
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
 from ..codes import Code
@@ -27,45 +29,43 @@ class Detector:
     """A kind of detector.
 
     Attributes:
-        build: Makes it from its pyramid, num_classes, width and torchvision's further arguments.
+        network: torchvision's class.
+        heads: Its arguments that depend on num_classes and width.
         stages: The backbone's stages that the pyramid stands on.
         first_label: Label of the first class: 1 where 0 is the background.
         masks: Whether it also segments what it detects.
     """
 
-    build: Callable[..., nn.Module]
+    network: type[nn.Module]
+    heads: Callable[[int, int], dict[str, Any]]
     stages: tuple[int, ...]
     first_label: int
     masks: bool = False
 
 
-def _retinanet(pyramid: nn.Module, num_classes: int, width: int, **kwargs: Any) -> nn.Module:
-    return RetinaNet(pyramid, num_classes, **kwargs)
+def _classes(num_classes: int, width: int) -> dict[str, Any]:
+    return {"num_classes": num_classes}
 
 
-def _fasterrcnn(pyramid: nn.Module, num_classes: int, width: int, **kwargs: Any) -> nn.Module:
-    return FasterRCNN(pyramid, **_box_heads(num_classes, width), **kwargs)
-
-
-def _maskrcnn(pyramid: nn.Module, num_classes: int, width: int, **kwargs: Any) -> nn.Module:
-    heads = {
-        "mask_head": MaskRCNNHeads(width, (width,) * 4, 1),
-        "mask_predictor": MaskRCNNPredictor(width, width, num_classes),
-    }
-    return MaskRCNN(pyramid, **_box_heads(num_classes, width), **heads, **kwargs)
-
-
-def _box_heads(num_classes: int, width: int) -> dict[str, nn.Module]:
+def _box_heads(num_classes: int, width: int) -> dict[str, Any]:
     return {
         "box_head": TwoMLPHead(width * _BOX_SIDE**2, 4 * width),
         "box_predictor": FastRCNNPredictor(4 * width, num_classes),
     }
 
 
+def _mask_heads(num_classes: int, width: int) -> dict[str, Any]:
+    return {
+        **_box_heads(num_classes, width),
+        "mask_head": MaskRCNNHeads(width, (width,) * 4, 1),
+        "mask_predictor": MaskRCNNPredictor(width, width, num_classes),
+    }
+
+
 DETECTORS = {
-    "retinanet": Detector(_retinanet, (2, 3, 4), 0),
-    "fasterrcnn": Detector(_fasterrcnn, (1, 2, 3, 4), 1),
-    "maskrcnn": Detector(_maskrcnn, (1, 2, 3, 4), 1, masks=True),
+    "retinanet": Detector(RetinaNet, _classes, (2, 3, 4), 0),
+    "fasterrcnn": Detector(FasterRCNN, _box_heads, (1, 2, 3, 4), 1),
+    "maskrcnn": Detector(MaskRCNN, _mask_heads, (1, 2, 3, 4), 1, masks=True),
 }
 """Every kind of detector by its name."""
 
@@ -77,7 +77,7 @@ def create_detector(
 
     Batch norms are ordinary ones that learn, in the backbone alone, as they are when nothing is pretrained; the pyramid
     and the heads have none. At the original ResNet50 code, names and shapes of the weights are torchvision's, so that
-    its state dicts load.
+    its state dicts load; RetinaNet's P6 is made from C5, as in the paper and in torchvision's second version.
 
     Args:
         architecture: "retinanet", "fasterrcnn" or "maskrcnn".
@@ -102,6 +102,12 @@ def create_detector(
     if not isinstance(family, ResNetFamily):
         raise CodeError(f"{architecture}: expected a code of a ResNet, such as resnet50_v1{{...}}, got {code}")
     kind = DETECTORS[architecture]
+    known = {*signature(kind.network).parameters, *signature(GeneralizedRCNNTransform).parameters} - {
+        "backbone",
+        "kwargs",
+    }
+    if odd := sorted(kwargs.keys() - known):  # torchvision ignores them
+        raise TypeError(f"{architecture} has no argument {odd[0]}: {did_you_mean(odd[0], known)}")
     num_classes = 80 + kind.first_label if num_classes is None else num_classes
     body = family.build(code, num_classes=0)
     channels = [code.channels[stage - 1] for stage in kind.stages]
@@ -112,7 +118,7 @@ def create_detector(
         width,
         LastLevelP6P7(channels[-1], width) if architecture == "retinanet" else LastLevelMaxPool(),
     )
-    model: Any = kind.build(pyramid, num_classes, width, **kwargs)
+    model: Any = kind.network(pyramid, **kind.heads(num_classes, width), **kwargs)
     model.task, model.architecture, model.code = "detection", architecture, code
     model.arguments = {"num_classes": num_classes, "width": width, **kwargs}
     return model

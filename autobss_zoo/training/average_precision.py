@@ -11,6 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
+from ..errors import DataError
+from .coco import flaw_of
+
 _FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 """The first of COCOeval's statistics: over IoUs of 0.5 to 0.95, at 0.5, at 0.75, of small, medium and large objects."""
 
@@ -62,7 +65,7 @@ def as_results(image: int, prediction: Mapping[str, Tensor], categories: Mapping
     """
     from pycocotools import mask
 
-    boxes = prediction["boxes"].cpu().double()
+    boxes = prediction["boxes"].cpu().double().clone()
     boxes[:, 2:] -= boxes[:, :2]
     kept = zip(boxes.tolist(), prediction["labels"].tolist(), prediction["scores"].tolist(), strict=True)
     results = [
@@ -82,17 +85,21 @@ def average_precision(truth: Any, images: list[int], results: list[dict[str, Any
     """COCO's figures of results.
 
     Args:
-        truth: pycocotools' COCO of the true objects.
+        truth: pycocotools' COCO of the true objects; it is left as it is.
         images: Identities of the images that were looked at.
         results: As `as_results` gives them, of all images.
         masks: Whether to compare masks, too.
 
     Returns:
         As AveragePrecision.figures.
+
+    Raises:
+        DataError: If a true object's mask is missing or broken.
     """
     from pycocotools.cocoeval import COCOeval
 
     figures: dict[str, float] = {}
+    truth = _copy(truth, images, masks)
     for kind, iou in (("box", "bbox"), ("mask", "segm"))[: 1 + masks]:
         with contextlib.redirect_stdout(io.StringIO()):  # both print what they do
             judge = COCOeval(truth, _index(truth, results, iou), iou)
@@ -103,6 +110,21 @@ def average_precision(truth: Any, images: list[int], results: list[dict[str, Any
         found = zip(_FIGURES, judge.stats, strict=False)
         figures |= {f"{kind}_{name}": 100 * float(value) for name, value in found if value >= 0}
     return figures
+
+
+def _copy(truth: Any, images: list[int], masks: bool) -> Any:
+    """The objects numbered from 1: pycocotools takes an object 0 for none. It also writes into what it is given."""
+    from pycocotools.coco import COCO
+
+    found = [o for image in images for o in truth.imgToAnns.get(image, ())]
+    for flawed in found if masks else ():
+        if flaw := flaw_of(flawed, truth.imgs[flawed["image_id"]]):
+            raise DataError(f"annotation {flawed['id']}: missing or broken segmentation ({flaw})")
+    copy = COCO()
+    copy.dataset = {**truth.dataset, "annotations": [{**o, "id": i} for i, o in enumerate(found, start=1)]}
+    with contextlib.redirect_stdout(io.StringIO()):
+        copy.createIndex()
+    return copy
 
 
 def _index(truth: Any, results: list[dict[str, Any]], iou: str) -> Any:

@@ -22,13 +22,16 @@ def read_state(path: str | Path) -> Mapping[str, Tensor]:
         WeightsError: If it cannot be read.
     """
     try:
-        return (
+        state = (
             load_file(path)
             if str(path).endswith(".safetensors")
             else torch.load(path, map_location="cpu", weights_only=True)
         )
     except Exception as error:  # safetensors, pickle and torch have kinds of their own
-        raise WeightsError(f"{path}: cannot read weights ({error})") from error
+        raise WeightsError(f"{path}: cannot read weights ({str(error).splitlines()[0]})") from error
+    if not isinstance(state, Mapping):
+        raise WeightsError(f"{path}: expected a state dict, got {type(state).__name__}")
+    return state
 
 
 def fill_backbone(backbone: nn.Module, source: str) -> None:
@@ -49,7 +52,8 @@ def fill_backbone(backbone: nn.Module, source: str) -> None:
     else:
         state = _published(source).state_dict()
     wanted = backbone.state_dict()
-    found = {key: tensor for key, tensor in state.items() if key in wanted and tensor.shape == wanted[key].shape}
+    tensors = {key: tensor for key, tensor in state.items() if isinstance(tensor, Tensor)}
+    found = {key: tensor for key, tensor in tensors.items() if key in wanted and tensor.shape == wanted[key].shape}
     if absent := sorted(wanted.keys() - found.keys()):
         raise WeightsError(
             f"backbone_weights: {source} is of another network: {absent[0]} is not in it with the shape "
@@ -59,14 +63,14 @@ def fill_backbone(backbone: nn.Module, source: str) -> None:
 
 
 def _published(name: str) -> nn.Module:
-    if timm.is_model(name):
-        return timm.create_model(name, pretrained=True)
     try:
-        return create_model(name, pretrained=True)
+        return timm.create_model(name, pretrained=True) if timm.is_model(name) else create_model(name, pretrained=True)
     except UnknownNameError:
         raise WeightsError(
-            f"backbone_weights: {name!r} is no folder, file or network; train the backbone first (`autobss train "
-            "imagenet/resnet50`), or give null to begin without"
+            f"backbone_weights: {name!r} is no folder, file or network; train the backbone first (by a recipe "
+            "of imagenet/), or give null to begin without"
         ) from None
     except AutoBSSError as error:
         raise WeightsError(f"backbone_weights: {error}") from None
+    except Exception as error:  # timm and the Hub have kinds of their own
+        raise WeightsError(f"backbone_weights: cannot have the weights of {name} ({error})") from error

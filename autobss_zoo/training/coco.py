@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import logging
-import math
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from ..errors import DataError
 _logger = logging.getLogger(__name__)
 
 _LEAST = 0.01  # pixels: what is thinner can vanish when the image is resized
+_FURTHEST = 100_000  # pixels: pycocotools crashes on polygons with corners far beyond
 
 LAYOUTS = (
     "annotations/instances_train*.json with the images in train*/, and the same for val; or train/ and valid/, each "
@@ -28,8 +29,12 @@ LAYOUTS = (
 )
 
 
-def find_splits(folder: str | None) -> tuple[CocoImages, CocoImages]:
-    """The training and the validation images of a folder.
+PARTS = {"train": ("train",), "val": ("val", "valid", "test")}
+"""What the parts of a folder can be called."""
+
+
+def load_part(folder: str | None, part: str) -> CocoImages:
+    """The images of a folder's part, "train" or "val".
 
     Raises:
         DataError: If they are not there, or broken.
@@ -38,7 +43,19 @@ def find_splits(folder: str | None) -> tuple[CocoImages, CocoImages]:
         raise DataError(f"data_dir: expected a folder with {LAYOUTS}; got none: --data-dir names it")
     if not (root := Path(folder)).is_dir():
         raise DataError(f"{folder}: there is no such folder of data")
-    train, val = (CocoImages(*_find(root, names)) for names in (("train",), ("val", "valid", "test")))
+    return CocoImages(*_find(root, PARTS[part]))
+
+
+def load_splits(folder: str | None) -> tuple[CocoImages, CocoImages]:
+    """The training and the validation images of a folder.
+
+    Raises:
+        DataError: If they are not there, broken, or do not fit each other.
+    """
+    train, val = (load_part(folder, part) for part in PARTS)
+    years = {digits for images in (train, val) if (digits := "".join(filter(str.isdigit, images.path.stem)))}
+    if len(years) > 1:  # images of one may be the other's
+        raise DataError(f"{folder}: {train.path.name} and {val.path.name} are of different years")
     if train.categories != val.categories:
         odd = sorted(map(str, set(train.categories.items()) ^ set(val.categories.items())))
         raise DataError(f"{folder}: its two parts have not the same categories: {odd[0]} is in only one")
@@ -144,17 +161,27 @@ class CocoImages:
             target["masks"] = torch.from_numpy(np.stack([self._mask(o) for o in objects]) if objects else empty)
         return target
 
-    def check_masks(self) -> None:
-        """Raise DataError unless every object has a mask to learn."""
-        for number in self.with_objects:
-            for found in self._objects(number):
+    def check_masks(self, every: bool = False) -> None:
+        """Raise DataError unless every object has a mask to learn.
+
+        Args:
+            every: Check crowds and boxes without an area, too: what is evaluated needs their masks.
+        """
+        for number in self.ids:
+            for found in self.api.imgToAnns[number] if every else self._objects(number):
                 if not found.get("segmentation"):
                     raise DataError(
                         f"{self.path}: annotation {found['id']} has no segmentation, which a maskrcnn learns from; "
                         "a fasterrcnn or retinanet needs none"
                     )
+                self._check_mask(found)
+
+    def _check_mask(self, found: dict[str, Any]) -> None:
+        if flaw := flaw_of(found, self.api.imgs[found["image_id"]]):
+            raise DataError(f"{self.path}: annotation {found['id']}: broken segmentation ({flaw})")
 
     def _mask(self, found: dict[str, Any]) -> np.ndarray:
+        self._check_mask(found)
         try:
             return self.api.annToMask(found)
         except Exception as error:  # pycocotools' kinds
@@ -178,13 +205,15 @@ class CocoImages:
     def _read(self) -> dict[str, Any]:
         try:
             content = json.loads(self.path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"{self.path}: broken annotation file ({error}); copy it again") from None
         if problem := next(_problems(content), None):
             raise DataError(f"{self.path}: broken annotation file: {problem}")
         for found in content["annotations"]:  # what COCO's own files always have
-            found.setdefault("iscrowd", 0)
-            found.setdefault("area", found["bbox"][2] * found["bbox"][3])
+            if found.get("iscrowd") is None:
+                found["iscrowd"] = 0
+            if found.get("area") is None:
+                found["area"] = found["bbox"][2] * found["bbox"][3]
         there = {path.name for path in self.folder.iterdir()}
         names = [facts["file_name"] for facts in content["images"]]
         if missing := [n for n in names if n not in there and not (self.folder / n).is_file()]:
@@ -216,6 +245,54 @@ def _has_area(corners: tuple[float, float, float, float]) -> bool:
     return min(right - left, bottom - top) >= _LEAST
 
 
+def _is_number(value: Any) -> bool:
+    """Whether it is a finite number."""
+    return isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
+
+
+def flaw_of(found: dict[str, Any], image: dict[str, Any]) -> str | None:
+    """Why pycocotools could not draw an annotation's mask, or would draw a wrong one or crash; None where it can."""
+    segmentation, height, width = found.get("segmentation"), image["height"], image["width"]
+    if isinstance(segmentation, list):
+        parts = [part if isinstance(part, list) else [] for part in segmentation]
+        if not parts or len(parts[0]) < 6 or not all(parts):
+            return "expected polygons of at least three points"
+        if not all(_is_number(x) and abs(x) <= _FURTHEST for part in parts for x in part):
+            return "the corners of a polygon are not numbers, or are far outside the image"
+        return None
+    if not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
+        return "expected polygons or run lengths"
+    if segmentation["size"] != [height, width]:
+        return f"it is of an image of {segmentation['size']}, but the image's height and width are {[height, width]}"
+    runs = segmentation["counts"]
+    runs = runs if isinstance(runs, list) else _runs(runs)
+    if not all(isinstance(run, int) and run >= 0 for run in runs) or sum(runs) != height * width:
+        return f"its run lengths do not add up to the {height * width} pixels"
+    return None
+
+
+def _runs(text: str | bytes) -> list[int]:
+    """The run lengths of pycocotools' compressed form; none where it is broken.
+
+    Each is stated, from the third on by its difference to the last but one, in digits of five bits, least first, of
+    characters from "0" on whose sixth bit says that another digit follows.
+    """
+    digits = text if isinstance(text, bytes) else str(text).encode()
+    runs: list[int] = []
+    value, shift = 0, 0
+    for digit in (byte - 48 for byte in digits):
+        if not 0 <= digit < 64:
+            return []
+        value |= (digit & 31) << shift
+        shift += 5
+        if digit & 32:
+            continue
+        value -= (digit & 16) >> 4 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value, shift = 0, 0
+    return [] if shift else runs
+
+
 def _problems(content: Any) -> Iterator[str]:
     """What is wrong with an annotation file."""
     parts = {
@@ -232,6 +309,14 @@ def _problems(content: Any) -> Iterator[str]:
             if absent := [key for key in keys if not isinstance(entry, dict) or key not in entry]:
                 yield f"one of its {part} has no {absent[0]}: {str(entry)[:80]}"
                 return
+            for key in (key for key in keys if key == "id" or key.endswith("_id")):
+                if not isinstance(entry[key], int):
+                    yield f"the {key} of one of its {part} is not a whole number: {str(entry)[:80]}"
+                    return
+            for key in (key for key in keys if key.endswith("name")):
+                if not isinstance(entry[key], str):
+                    yield f"the {key} of one of its {part} is not text: {str(entry)[:80]}"
+                    return
         if len({entry["id"] for entry in entries}) < len(entries):
             yield f"two of its {part} have the same id"
     for name in ("images", "categories"):
@@ -243,9 +328,12 @@ def _problems(content: Any) -> Iterator[str]:
             yield f"image {entry['id']} has no size: {entry['height']}x{entry['width']}"
     for entry in content["annotations"]:
         box = entry["bbox"]
-        numbers = isinstance(box, list) and len(box) == 4 and all(isinstance(x, (int, float)) for x in box)
-        if not numbers or not all(map(math.isfinite, box)):
-            yield f"the bbox of annotation {entry['id']} is not four finite numbers: {box}"
+        if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+            yield f"the bbox of annotation {entry['id']} is not four finite numbers: {str(box)[:80]}"
+        if (area := entry.get("area")) is not None and not _is_number(area):
+            yield f"the area of annotation {entry['id']} is not a finite number: {str(area)[:80]}"
+        if (crowd := entry.get("iscrowd")) not in (None, 0, 1):
+            yield f"the iscrowd of annotation {entry['id']} is neither 0 nor 1: {str(crowd)[:80]}"
         if entry["image_id"] not in images:
             yield f"annotation {entry['id']} is of image {entry['image_id']}, which is not there"
         if entry["category_id"] not in categories:

@@ -17,8 +17,8 @@ from ..errors import DataError, RecipeError, did_you_mean
 from .average_precision import AveragePrecision, as_results, average_precision
 from .backbones import fill_backbone
 from .batches import Batches
-from .coco import CocoImages, find_splits
-from .pictures import draw_objects, side_by_side
+from .coco import CocoImages, load_part, load_splits
+from .pictures import draw_objects, write_pictures
 from .processes import World
 from .recipe import TrainingRecipe
 from .samples import Reader, SampleBatches, evaluation_loader
@@ -63,7 +63,7 @@ class Recipe(TrainingRecipe):
     @property
     def counting(self) -> dict[str, Any]:
         """As in TrainingRecipe, and detector and width; of a square image, and without the background."""
-        classes = find_splits(self.data_dir)[1].classes
+        classes = load_part(self.data_dir, "val").classes
         counted = {"detector": self.architecture, "width": self.width}
         return {"input_size": self.min_size, "in_chans": 3, "num_classes": len(classes), **counted}
 
@@ -81,15 +81,14 @@ class Detection(Task):
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe, "holdout" if recipe.holdout else "test")
         self.kind = DETECTORS[recipe.architecture]
-        self.images, test = find_splits(recipe.data_dir)
+        self.images, test = load_splits(recipe.data_dir)
         if self.kind.masks:
             self.images.check_masks()
         self.source = self.images if recipe.holdout else test
         self.train, self.evaluated = _divide(self.images, test, recipe)
-        if not any(self.source.api.imgToAnns[number] for number in self.evaluated):
-            raise DataError(
-                f"{self.source.path}: none of the {len(self.evaluated)} images to evaluate on has an object"
-            )
+        if self.kind.masks:
+            self.source.check_masks(every=True)
+        _check_objects(self.source, self.evaluated)
 
     def create(self) -> nn.Module:
         """The detector, with the names of its classes."""
@@ -178,6 +177,11 @@ def _divide(images: CocoImages, test: CocoImages, recipe: Recipe) -> tuple[list[
     return sorted(train[:wanted]), sorted(held) if recipe.holdout else test.ids
 
 
+def _check_objects(images: CocoImages, chosen: list[int]) -> None:
+    if not set(chosen) & set(images.with_objects):
+        raise DataError(f"{images.path}: none of {len(chosen)} images to evaluate on has an object")
+
+
 def evaluate_detector(
     network: nn.Module, images: CocoImages, chosen: list[int], world: World, workers: int = 4
 ) -> AveragePrecision:
@@ -189,6 +193,9 @@ def evaluate_detector(
         chosen: Identities of those to look at.
         world: The processes.
         workers: Processes that read images.
+
+    Raises:
+        DataError: If no image that can be read has an object.
     """
     network.eval()
     masks, categories = _labels(network, images)
@@ -202,6 +209,7 @@ def evaluate_detector(
                 results += as_results(number, prediction, categories)
                 seen.append(number)
     results, seen = world.gather(results), world.gather(seen)
+    _check_objects(images, seen)
     figures = average_precision(images.api, sorted(seen), results, masks) if world.first else {}
     return AveragePrecision(world.share(figures), len(seen), len(chosen) - len(seen))
 
@@ -221,8 +229,10 @@ def validate_detector(
     Raises:
         WeightsError, DataError: If the network or the data cannot be had, or do not fit each other.
     """
-    images = find_splits(data_dir)[1]
-    network = load_composed(name, "detection", images.classes).to(world.device)
+    images = load_part(data_dir, "val")
+    network: Any = load_composed(name, "detection", images.classes).to(world.device)
+    if DETECTORS[network.architecture].masks:
+        images.check_masks(every=True)
     result = evaluate_detector(network, images, images.ids, world, workers)
     if pictures is not None and world.first:
         draw_predictions(network, images, images.ids, pictures, world.device)
@@ -230,23 +240,24 @@ def validate_detector(
 
 
 def draw_predictions(
-    network: nn.Module, images: CocoImages, chosen: list[int], folder: Path, device: torch.device, most: int = 8
+    network: nn.Module, images: CocoImages, chosen: list[int], folder: Path, device: torch.device
 ) -> None:
     """Write pictures of the first images: left the truth, right what the detector is rather sure of."""
     network.eval()
     masks, categories = _labels(network, images)
     first_label = min(categories)
-    for number in chosen[:most]:
-        try:
-            image, truth = images.image(number), images.target(number, first_label, masks)
-        except DataError:  # evaluation has named it
-            continue
+
+    def draw(number: int) -> tuple[str, Tensor, Tensor]:
+        image, truth = images.image(number), images.target(number, first_label, masks)
         with torch.inference_mode():
             (found,) = network([image.to(device).float() / 255])
-        sure = (found["scores"] >= 0.5).cpu() & torch.tensor([int(n) in categories for n in found["labels"]]).bool()
-        shown = {key: value.cpu()[sure] for key, value in found.items()}
-        pictures = [draw_objects(image, objects, images.classes, first_label) for objects in (truth, shown)]
-        side_by_side(pictures[0], pictures[1], folder / f"{number}.png")
+        found = {key: value.cpu() for key, value in found.items()}
+        sure = (found["scores"] >= 0.5) & torch.isin(found["labels"], torch.tensor(list(categories)))
+        found = {key: value[sure] for key, value in found.items()}
+        left, right = (draw_objects(image, objects, images.classes, first_label) for objects in (truth, found))
+        return str(number), left, right
+
+    write_pictures(chosen, draw, folder)
 
 
 def _labels(network: Any, images: CocoImages) -> tuple[bool, Mapping[int, int]]:

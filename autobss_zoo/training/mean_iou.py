@@ -69,6 +69,7 @@ def confusion(truth: Tensor, predicted: Tensor, number: int) -> Tensor:
         predicted: Classes of the same shape, each from 0 to number - 1.
         number: Of the classes.
     """
-    judged = truth < number
-    pairs = truth[judged].long() * number + predicted[judged].long()
+    truth = truth.long()
+    judged = (truth >= 0) & (truth < number)
+    pairs = truth[judged] * number + predicted[judged].long()
     return torch.bincount(pairs, minlength=number * number).reshape(number, number)

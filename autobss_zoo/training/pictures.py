@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -10,7 +10,26 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
+from ..errors import DataError
 from ..files import replacing
+
+_MOST = 8
+
+
+def write_pictures(chosen: Sequence[int], draw: Callable[[int], tuple[str, Tensor, Tensor]], folder: Path) -> None:
+    """Write pictures of the first images.
+
+    Args:
+        chosen: Numbers of the images.
+        draw: Gives an image's name, the truth and the prediction; an image for which it raises DataError has none.
+        folder: Where to; made if it does not exist.
+    """
+    for number in chosen[:_MOST]:
+        try:
+            name, truth, prediction = draw(number)
+        except DataError:  # evaluation has named it
+            continue
+        side_by_side(truth, prediction, folder / f"{name}.png")
 
 
 def side_by_side(truth: Tensor, prediction: Tensor, path: Path) -> None:

@@ -105,7 +105,7 @@ class TrainingRecipe(BaseModel, ABC):
             raise ValueError(f"{name}: expected fewer than the {length} {unit}, got {warmup:g}")
         if (self.schedule == "multistep") != bool(self.milestones):
             raise ValueError(f"milestones: are for the schedule multistep, got {list(self.milestones)}")
-        if (marks := list(self.milestones)) and marks != sorted({*marks}):
+        if (marks := list(self.milestones)) and marks != sorted(marks):
             raise ValueError(f"milestones: expected ascending iterations, got {marks}")
         if marks and not (self.iterations and warmup <= marks[0] and marks[-1] < length):
             raise ValueError(

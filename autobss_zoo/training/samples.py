@@ -127,4 +127,5 @@ def make_loader(
         collate_fn=collate,
         pin_memory=device.type == "cuda",
         persistent_workers=workers > 0,
+        generator=torch.Generator(),  # not the global one, which a step's dropout and the like draw from
     )

@@ -22,7 +22,7 @@ from .backbones import fill_backbone
 from .batches import Batches, Normalise
 from .data import SOURCES
 from .mean_iou import MeanIoU, confusion
-from .pictures import draw_classes, side_by_side
+from .pictures import draw_classes, write_pictures
 from .processes import World
 from .recipe import TrainingRecipe
 from .samples import Reader, SampleBatches, evaluation_loader
@@ -180,7 +180,7 @@ class _Augmented:
         if (factor := random.uniform(*recipe.scale)) != 1:
             size = [max(round(side * factor), 1) for side in image.shape[1:]]
             image = transforms.resize(image, size, antialias=True)
-            mask = transforms.resize(mask, size, InterpolationMode.NEAREST)
+            mask = transforms.resize(mask, size, InterpolationMode.NEAREST_EXACT)
         if recipe.rotate and random.random() < 0.5:
             angle = random.uniform(-recipe.rotate, recipe.rotate)
             image = transforms.rotate(image, angle, InterpolationMode.BILINEAR, fill=self._fill)
@@ -248,18 +248,16 @@ def validate_segmenter(
     return result
 
 
-def draw_predictions(
-    network: Any, images: VocImages, chosen: list[int], folder: Path, device: torch.device, most: int = 8
-) -> None:
+def draw_predictions(network: Any, images: VocImages, chosen: list[int], folder: Path, device: torch.device) -> None:
     """Write pictures of the first images: left the truth, right the prediction."""
     network.eval()
-    number, normalise = len(images.classes), Normalise(_MEAN, _STD, device, False)
-    for chosen_number in chosen[:most]:
-        try:
-            image, mask = images.read(chosen_number)
-        except DataError:  # evaluation has named it
-            continue
+    normalise = Normalise(_MEAN, _STD, device, False)
+
+    def draw(number: int) -> tuple[str, Tensor, Tensor]:
+        image, mask = images.read(number)
         pixels = normalise(image.to(device)[None])[0]
         found = predict(network, pixels, **network.evaluation).argmax(0).cpu()
-        pictures = [draw_classes(image, classes, number) for classes in (mask, found)]
-        side_by_side(pictures[0], pictures[1], folder / f"{images.pairs[chosen_number][0].stem}.png")
+        left, right = (draw_classes(image, classes, len(images.classes)) for classes in (mask, found))
+        return images.pairs[number][0].stem, left, right
+
+    write_pictures(chosen, draw, folder)

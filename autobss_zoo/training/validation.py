@@ -72,7 +72,7 @@ def _timm(
         side = input_size or source.input_size
         options["pretrained_cfg_overlay"] = configuration(source, classes, side)
     model = create_model(find(name)[0], **options) if ours else timm.create_model(name, **options)
-    _fill(model, weights, name)
+    fill(model, weights, name)
     return model
 
 
@@ -87,7 +87,7 @@ def _torchvision(name: str, num_classes: int, weights: str | Path | None) -> tup
         model = models.get_model(name, weights=published)
     else:
         model = models.get_model(name, num_classes=num_classes)
-        _fill(model, weights, name)
+        fill(model, weights, name)
     preset = published.transforms()
     config = {
         "input_size": (3, *preset.crop_size * (3 - len(preset.crop_size))),
@@ -125,7 +125,12 @@ def _few(names: tuple[str, ...]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _fill(model: nn.Module, weights: str | Path, name: str) -> None:
+def fill(model: nn.Module, weights: str | Path, name: str) -> None:
+    """Give a model the weights of a file; `name` is what an error calls the model.
+
+    Raises:
+        WeightsError: If the file cannot be read or does not fit.
+    """
     try:
         model.load_state_dict(read_state(weights))
     except RuntimeError as error:  # torch's, on tensors that do not fit; read_state's own is one as well

@@ -55,14 +55,15 @@ class VocImages:
         if not self.path.is_file():
             known = ", ".join(sorted(path.stem for path in self.path.parent.glob("*.txt"))) or "none"
             raise DataError(f"{self.path}: there is no such list of images; there are: {known}")
-        self.pairs = [_pair(root, line.split()) for line in self.path.read_text().splitlines() if line.strip()]
+        self.pairs = [_pair(root, line.split()) for line in _lines(self.path)]
         if not self.pairs:
             raise DataError(f"{self.path}: names no images")
         if missing := [path for pair in self.pairs for path in pair if not path.is_file()]:
             raise DataError(f"{missing[0]}: is missing, and {len(missing) - 1} more files that {self.path.name} names")
         labels = root / "labels.txt"
-        self.classes = tuple(labels.read_text(encoding="utf-8").split("\n")) if labels.is_file() else CLASSES
-        self.classes = tuple(name.strip() for name in self.classes if name.strip())
+        self.classes = tuple(_lines(labels)) if labels.is_file() else CLASSES
+        if not 0 < len(self.classes) <= IGNORED:
+            raise DataError(f"{labels}: expected 1 to {IGNORED} classes, one in each line, got {len(self.classes)}")
 
     def read(self, number: int) -> tuple[Tensor, Tensor]:
         """An image, uint8 of shape (3, h, w), and its pixels' classes, uint8 of shape (h, w), 255 where ignored.
@@ -75,7 +76,7 @@ class VocImages:
         try:
             with Image.open(place) as file:
                 mask = torch.from_numpy(np.array(file))
-        except (OSError, SyntaxError, ValueError) as error:  # Pillow's kinds
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow's kinds
             raise DataError(f"{place}: broken mask ({error})") from None
         if mask.dtype != torch.uint8 or mask.shape != image.shape[1:]:
             expected = f"a class for each of the {image.shape[2]}x{image.shape[1]} pixels"
@@ -84,6 +85,15 @@ class VocImages:
         if highest >= len(self.classes):
             raise DataError(f"{place}: has class {highest}, but there are {len(self.classes)} (0 the background)")
         return image, mask
+
+
+def _lines(path: Path) -> list[str]:
+    """A file's lines that are not empty."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from None
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _pair(root: Path, words: list[str]) -> tuple[Path, Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .console import add_verb, make_console, print_rich
@@ -32,7 +33,7 @@ def add_commands(commands: Any) -> None:
     verb = add_verb(commands, "list", _list, "list the networks of the registry")
     verb.add_argument("pattern", nargs="?", default="", metavar="PATTERN", help="wildcards, e.g. 'resnet*'")
     verb.add_argument("--family", help="only a family and its variants, e.g. resnet50")
-    verb.add_argument("--task", help="only classification or detection")
+    verb.add_argument("--task", help="only classification, detection or segmentation")
     verb.add_argument("--pretrained", action="store_true", help="only networks with published weights")
     verb.add_argument("--json", action="store_true", help="print JSON")
 
@@ -48,7 +49,8 @@ def add_commands(commands: Any) -> None:
     verb.add_argument("--plot", metavar="OUT.png", help="also draw it (png, svg or pdf)")
 
     verb = add_verb(commands, "export", _export, "write a network as ONNX, checked against PyTorch")
-    verb.add_argument("network", **network)
+    network_or_folder = "a name that `autobss list` shows, a quoted code, or the folder of a trained network"
+    verb.add_argument("network", metavar="NAME_OR_CODE", help=network_or_folder)
     verb.add_argument("path", metavar="OUT.onnx", help="the file to write")
     _add_input(verb)
     verb.add_argument("--features-only", action="store_true", help="export the backbone's feature maps")
@@ -93,6 +95,9 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _best(entry: Entry) -> str:
     """The best accuracy of the weights that are published, or else what the paper reports."""
+    if entry.architecture:  # its figures are of different kinds, and the first is what networks are compared by
+        what, value = next(iter(entry.accuracy.items()), ("", ""))
+        return f"{value} {what}".strip()
     ours = {f"top-1 .{tag}": round(weights["accuracy"]["top1"], 2) for tag, weights in entry.weights.items()}
     what, value = max((ours or entry.accuracy).items(), key=lambda item: item[1], default=("", ""))
     return f"{value} {what}".strip()
@@ -243,11 +248,40 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from autobss_zoo import create_model
-    from autobss_zoo.errors import AutoBSSError, WeightsError
     from autobss_zoo.export import to_onnx
 
-    counted = _look_up(arguments.network, arguments)[2]
+    model = _network(arguments)
+    report = to_onnx(model, arguments.path, input_size=arguments.input_size)
+    macs = f"{report.macs:,} MACs, " if report.macs is not None else ""
+    print_rich(
+        f"wrote {report.path}: opset {report.opset}, {macs}{report.params:,} parameters; ONNX Runtime"
+        f" differs from PyTorch by at most {report.max_abs_error:.2g} (relative {report.max_rel_error:.2g})"
+    )
+    return 0
+
+
+def _network(arguments: argparse.Namespace) -> Any:
+    """The network that a name, a code or a folder of a trained one means, with the weights that are asked for."""
+    from autobss_zoo import create_model, from_pretrained
+    from autobss_zoo.errors import AutoBSSError, WeightsError
+
+    if Path(arguments.network).is_dir():
+        given = ("in_chans", "num_classes", "features_only", "pretrained", "weights")
+        if odd := [name for name in given if getattr(arguments, name)]:
+            raise ValueError(f"--{odd[0].replace('_', '-')}: a folder's network is as it was trained; leave it out")
+        return from_pretrained(arguments.network)
+    _, entry, counted, _ = _look_up(arguments.network, arguments)
+    if entry is not None and entry.architecture:
+        if arguments.features_only or arguments.in_chans:
+            option = "features-only" if arguments.features_only else "in-chans"
+            raise ValueError(f"--{option}: is for backbones: give {entry.code} for that of {entry.name}")
+        classes = {"num_classes": arguments.num_classes} if arguments.num_classes else {}
+        model: Any = create_model(arguments.network, pretrained=arguments.pretrained, **classes)
+        if arguments.weights:
+            from autobss_zoo.training.validation import fill
+
+            fill(model, arguments.weights, arguments.network)
+        return model
     options: dict[str, Any] = {"in_chans": counted.in_chans}
     if arguments.weights:
         size = counted.input_size
@@ -261,16 +295,10 @@ def _export(arguments: argparse.Namespace) -> int:
     else:
         options["num_classes"] = counted.num_classes
     try:
-        model = create_model(arguments.network, pretrained=bool(arguments.pretrained or arguments.weights), **options)
+        return create_model(arguments.network, pretrained=bool(arguments.pretrained or arguments.weights), **options)
     except AutoBSSError:
         raise
     except Exception as error:  # safetensors and pickle have kinds of their own
         if not arguments.weights:
             raise
         raise WeightsError(f"{arguments.weights}: cannot load it into {arguments.network}: {error}") from error
-    report = to_onnx(model, arguments.path, input_size=arguments.input_size)
-    print_rich(
-        f"wrote {report.path}: opset {report.opset}, {report.macs:,} MACs, {report.params:,} parameters; ONNX Runtime"
-        f" differs from PyTorch by at most {report.max_abs_error:.2g} (relative {report.max_rel_error:.2g})"
-    )
-    return 0
