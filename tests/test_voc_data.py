@@ -1,23 +1,16 @@
-"""Images with a class for each pixel in VOC's format: found, checked, augmented and drawn; and a backbone's weights."""
+"""Images with a class for each pixel in VOC's format: found, checked and augmented."""
 
 import random
-import shutil
 import zlib
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 from torch.nn.functional import max_pool2d
 
-from autobss_zoo import create_model, save_pretrained
-from autobss_zoo.errors import DataError, WeightsError
-from autobss_zoo.families import family_of
-from autobss_zoo.registry import find
+from autobss_zoo.errors import DataError
 from autobss_zoo.training import TrainingRecipe
-from autobss_zoo.training.backbones import fill_backbone, read_state
-from autobss_zoo.training.pictures import draw_classes, draw_objects, side_by_side
 from autobss_zoo.training.samples import Reader, evaluation_loader
 from autobss_zoo.training.segmentation import _Augmented
 from autobss_zoo.training.voc import CLASSES, VocImages
@@ -363,162 +356,3 @@ def test_the_scenes_of_other_tests_are_read(tmp_path):
     assert images.classes == ("background", "disc", "square", "triangle")
     classes = {c for number in range(4) for c in images.read(number)[1].unique().tolist()}
     assert {0, 255} < classes <= {0, 1, 2, 3, 255}
-
-
-# Pictures
-
-
-def grey(height=HEIGHT, width=WIDTH, value=100):
-    return torch.full((3, height, width), value, dtype=torch.uint8)
-
-
-def test_two_pictures_are_written_beside_each_other(tmp_path):
-    path = tmp_path / "new" / "folder" / "picture.png"
-    for left, right in ((10, 20), (30, 40)):  # the second time it is replaced
-        side_by_side(grey(value=left), grey(value=right), path)
-        with Image.open(path) as file:
-            assert (file.format, file.mode, file.size) == ("PNG", "RGB", (2 * WIDTH + 8, HEIGHT))
-            pixels = np.asarray(file)
-        assert (pixels[:, :WIDTH] == left).all()
-        assert (pixels[:, -WIDTH:] == right).all()
-        assert [p.name for p in path.parent.iterdir()] == ["picture.png"]
-
-
-def test_classes_are_drawn_in_vocs_colours_and_the_background_shows_through():
-    classes = torch.zeros(HEIGHT, WIDTH, dtype=torch.uint8)
-    places = {1: (128, 0, 0), 2: (0, 128, 0), 3: (128, 128, 0), 15: (192, 128, 128), 20: (0, 64, 128)}
-    for row, label in enumerate(places):
-        classes[4 * row : 4 * row + 4, :20] = label
-    classes[20:24, :20] = 255
-    for chosen in (classes, classes.long()):
-        picture = draw_classes(grey(), chosen, 21)
-        assert (picture.dtype, picture.shape) == (torch.uint8, (3, HEIGHT, WIDTH))
-        for row, colour in enumerate(places.values()):
-            expected = 0.4 * 100 + 0.6 * torch.tensor(colour)
-            assert (picture[:, 4 * row + 1, 5] - expected).abs().max() <= 1
-        assert (picture[:, 20:] == 100).all()
-        assert (picture[:, :, 20:] == 100).all()
-
-
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_objects_are_drawn_with_and_without_masks(dtype):
-    masks = torch.zeros(2, 60, 200, dtype=dtype)
-    masks[0, 30:50, 10:80] = 1
-    objects = {"boxes": torch.tensor([[10.0, 10, 80, 50], [100, 10, 180, 55]]), "labels": torch.tensor([1, 2])}
-    if dtype == torch.float32:
-        masks = masks[:, None] * 0.9 + 0.05  # as detectors return them
-        objects["scores"] = torch.tensor([0.9, 0.6])
-    image = grey(60, 200)
-    plain = draw_objects(image, objects, ("cat", "dog"), 1)
-    full = draw_objects(image, {**objects, "masks": masks}, ("cat", "dog"), 1)
-    assert plain.shape == full.shape == (3, 60, 200)
-    assert plain[:, 50, 40].tolist() == [128, 0, 0]  # the boxes' lower edges
-    assert plain[:, 55, 140].tolist() == [0, 128, 0]
-    assert plain[:, 40, 70].tolist() == plain[:, 40, 170].tolist() == [100, 100, 100]
-    assert (full[:, 40, 70] - torch.tensor([114.0, 50, 50])).abs().max() <= 1
-    assert full[:, 40, 170].tolist() == [100, 100, 100]
-    assert not torch.equal(draw_objects(image, objects, ("dog", "cat"), 1), plain)
-    first = {**objects, "labels": objects["labels"] - 1}
-    assert draw_objects(image, first, ("cat", "dog"), 0)[:, 55, 140].tolist() == [128, 0, 0]
-    assert (image == 100).all()
-
-
-def test_without_objects_an_image_is_drawn_as_it_is():
-    nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
-    for further in ({}, {"masks": torch.zeros(0, HEIGHT, WIDTH)}, {"scores": torch.zeros(0)}):
-        assert torch.equal(draw_objects(grey(), {**nothing, **further}, ("cat",), 1), grey())
-
-
-# The weights of a backbone
-
-CODE = "resnet18{4,4,8,8,1,1,1,1}"
-
-
-def backbone(code=CODE, seed=1):
-    torch.manual_seed(seed)
-    code = find(code)[0]
-    return family_of(code).build(code, num_classes=0)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A classifier, and its weights as a folder and as files."""
-    torch.manual_seed(0)
-    model = create_model(CODE, num_classes=7)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter)
-    folder = tmp_path_factory.mktemp("weights")
-    save_pretrained(model, folder / "saved")
-    shutil.copy(folder / "saved" / "model.safetensors", folder / "weights.safetensors")
-    torch.save(model.state_dict(), folder / "weights.pth")
-    half = {key: value.half() if value.is_floating_point() else value for key, value in model.state_dict().items()}
-    save_file(half, folder / "half.safetensors")
-    torch.save({"epoch": 3, "conv1.weight": 5, "bn1.bias": [1]}, folder / "odd.pth")
-    torch.save([1, 2], folder / "list.pth")
-    (folder / "text.pth").write_text("no weights")
-    return model, folder
-
-
-@pytest.mark.parametrize("source", ["saved", "weights.safetensors", "weights.pth"])
-def test_a_backbone_takes_a_classifiers_weights(trained, source):
-    model, folder = trained
-    network = backbone()
-    assert not torch.equal(network.layer4[0].conv1.weight, model.layer4[0].conv1.weight)
-    fill_backbone(network, str(folder / source))
-    expected = model.state_dict()
-    assert network.state_dict().keys() == {key for key in expected if not key.startswith("fc.")}
-    assert all(torch.equal(value, expected[key]) for key, value in network.state_dict().items())
-
-
-def test_weights_of_half_precision_become_a_backbones_own(trained):
-    network = backbone()
-    fill_backbone(network, str(trained[1] / "half.safetensors"))
-    assert all(p.dtype == torch.float32 for p in network.parameters())
-    torch.testing.assert_close(network.conv1.weight, trained[0].conv1.weight, rtol=1e-3, atol=1e-3)
-
-
-@pytest.mark.parametrize("source", ["saved", "weights.safetensors", "weights.pth", "odd.pth"])
-def test_weights_of_another_network_are_refused_and_change_nothing(trained, source):
-    network = backbone("resnet18{4,8,8,8,1,1,1,1}")
-    before = {key: value.clone() for key, value in network.state_dict().items()}
-    absent = "bn1.bias" if source == "odd.pth" else "layer2.0.bn1.bias"
-    with pytest.raises(WeightsError, match=rf"{source} is of another network: {absent} is not in it with the shape \("):
-        fill_backbone(network, str(trained[1] / source))
-    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
-
-
-def test_files_that_are_no_weights_are_named(trained, tmp_path):
-    for name, message in (
-        ("text.pth", r"text.pth: cannot read weights \("),
-        ("missing.safetensors", r"missing.safetensors: cannot read weights"),
-        ("list.pth", "list.pth: expected a state dict, got list"),
-    ):
-        with pytest.raises(WeightsError, match=message):
-            fill_backbone(backbone(), str(trained[1] / name))
-        with pytest.raises(WeightsError, match=message):
-            read_state(trained[1] / name)
-    with pytest.raises(WeightsError, match=r"config.json: no such file; expected a folder that save_pretrained"):
-        fill_backbone(backbone(), str(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("resnet18_autobs", "'resnet18_autobs' is no folder, file or network; train the backbone first"),
-        ("runs/resnet50.maskrcnn/last", "is no folder, file or network"),
-        ("resnet18_autobss", "no weights are published for resnet18_autobss"),
-        (CODE, "no weights are published for a code"),
-        ("resnet18.nothing_like_it", "backbone_weights: cannot have the weights of resnet18.nothing_like_it"),
-        ("ecaresnext50t_32x4d", "backbone_weights: cannot have the weights of .*No pretrained weights exist"),
-    ],
-)
-def test_networks_without_weights_are_named(name, message):
-    with pytest.raises(WeightsError, match=message):
-        fill_backbone(backbone(), name)
-
-
-def test_weights_that_cannot_be_downloaded_are_named(monkeypatch, tmp_path):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(WeightsError, match=r"backbone_weights: cannot have the weights of test_resnet\.r160_in1k"):
-        fill_backbone(backbone(), "test_resnet.r160_in1k")
