@@ -11,10 +11,10 @@ from PIL import Image
 from autobss_zoo import Code
 from autobss_zoo.detection import create_detector
 from autobss_zoo.errors import DataError
-from autobss_zoo.training.coco import CocoImages, load_splits, read_image
+from autobss_zoo.training.coco import CocoImages, load_splits
 from autobss_zoo.training.detection import _Images, _Samples, evaluate_detector
 from autobss_zoo.training.processes import World
-from autobss_zoo.training.samples import Reader
+from autobss_zoo.training.samples import Reader, read_image
 from coco_files import HEIGHT, WIDTH, annotation, content, pixels, write
 from scenes import write_coco
 

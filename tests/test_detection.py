@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
+from timm.layers import convert_sync_batchnorm
 from torch.nn.modules.batchnorm import _NormBase
 from torchvision.models import detection
 from torchvision.models.detection._utils import Matcher
@@ -90,6 +91,17 @@ def test_batch_norms_learn_and_are_in_the_backbone_alone(architecture):
     assert len(norms) > 10
     assert all(type(m) is torch.nn.BatchNorm2d and m.weight.requires_grad for m in norms.values())
     assert all(name.startswith("backbone.body.") for name in norms)
+
+
+@pytest.mark.parametrize("architecture", DETECTORS)
+def test_batch_norms_can_be_synchronised(architecture):
+    """As the trainer does it in many processes; it takes GPUs to run."""
+    model = small(architecture)
+    names = [name for name, module in model.named_modules() if isinstance(module, _NormBase)]
+    converted = convert_sync_batchnorm(small(architecture))
+    found = [name for name, module in converted.named_modules() if isinstance(module, torch.nn.SyncBatchNorm)]
+    assert found == names
+    converted.load_state_dict(model.state_dict())
 
 
 @pytest.mark.parametrize("architecture", DETECTORS)

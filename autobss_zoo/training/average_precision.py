@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from ..errors import DataError
-from .coco import flaw_of
+from .coco_format import flaw_of
 
 _FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 """The first of COCOeval's statistics: over IoUs of 0.5 to 0.95, at 0.5, at 0.75, of small, medium and large objects."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import DataError
@@ -129,3 +132,16 @@ def make_loader(
         persistent_workers=workers > 0,
         generator=torch.Generator(),  # not the global one, which a step's dropout and the like draw from
     )
+
+
+def read_image(path: Path) -> Tensor:
+    """A file's image, uint8 of shape (3, h, w).
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+    try:
+        with Image.open(path) as file:
+            return torch.from_numpy(np.array(file.convert("RGB"))).permute(2, 0, 1)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow's kinds
+        raise DataError(f"{path}: broken image ({error})") from None

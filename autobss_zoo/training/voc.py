@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import DataError
-from .coco import read_image
+from .samples import read_image
 
 IGNORED = 255
 """The class of pixels that are neither learnt nor judged, such as objects' borders."""
