@@ -14,7 +14,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from autobss_search.cli import main
-from autobss_zoo import Code, create_model, from_pretrained, save_pretrained
+from autobss_search.recipe import Recipe as SearchRecipe
+from autobss_zoo import Code, create_model, from_pretrained, get, save_pretrained
 from autobss_zoo.errors import DataError, RecipeError, TrainingError, WeightsError
 from autobss_zoo.families.detectors import detector_macs
 from autobss_zoo.recipes import list_recipes
@@ -195,6 +196,13 @@ def test_the_heads_of_a_segmenter_have_a_rate_of_their_own(scenes):
     assert rates[1] == pytest.approx(0.02 * (1 - 5 / 7) ** 0.9)
 
 
+def test_the_rate_is_divided_by_ten_at_milestones(scenes):
+    rates = []
+    recipe = quick("retinanet", scenes, iterations=12, milestones=[4, 8], learning_rate=0.001)
+    train(recipe, on_epoch=lambda row: rates.append(row["learning_rate"]))
+    assert rates == [pytest.approx(1e-5), pytest.approx(1e-4), pytest.approx(1e-5)]  # the first is timm's of warmup
+
+
 @pytest.mark.parametrize("name", [n for n in list_recipes("coco/*") + list_recipes("voc/*") if "_search" not in n])
 def test_every_recipe_of_the_paper_trains_on_a_small_folder(name, scenes):
     """The recipe as it is but for the size of everything."""
@@ -361,3 +369,15 @@ def test_a_search_over_detectors_runs_and_resumes(scenes, tmp_path, monkeypatch,
     (found,) = (path for path in Path("parts").rglob("result.json") if values in str(path))
     assert "box_AP" in json.loads(found.read_text())["figures"]
     assert detector_macs("resnet50_v1", np.array([Code.parse(code).values]), "retinanet", 64, 3, 8)[0] <= 14e6
+
+
+@pytest.mark.parametrize("detector", ["maskrcnn", "retinanet"])
+def test_the_papers_searches_are_bound_by_the_original_detector(detector, scenes):
+    training = {"data_dir": str(scenes / "coco")}
+    recipe = SearchRecipe.load(f"coco/{detector}_r50_search", {"training": training})
+    original = np.array([get(f"{detector}_r50_original").code.values])
+    bound = detector_macs("resnet50_v1", original, detector, 800, 3)
+    assert [c.upper for c in recipe.make_space().constraints] == bound
+    assert detector_macs("resnet50_v1", original, detector)[0] == get(f"{detector}_r50_original").measured.macs
+    assert (recipe.searcher, recipe.rounds, recipe.batch) == ("paper", 4, 16)
+    assert recipe.make_training().load().holdout == 0.04
