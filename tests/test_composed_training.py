@@ -161,8 +161,10 @@ def test_the_holdout_is_scored_and_never_trained_on(scenes):
     task = quick("retinanet", scenes).prepare()
     assert len(task.train) == 18  # two of the twenty have no objects
     assert len(quick("retinanet", scenes, train_images=9).prepare().train) == 9
-    with pytest.raises(DataError, match="expected at least 19 images with objects, got 18"):
+    with pytest.raises(DataError, match="expected at least 19 images to train on, got 18"):
         quick("retinanet", scenes, train_images=19).prepare()
+    with pytest.raises(DataError, match=r"a holdout of 0.01 is none of its 20 images"):
+        quick("pspnet", scenes, holdout=0.01).prepare()
 
 
 def test_a_backbone_can_be_trained_before(scenes, tmp_path):

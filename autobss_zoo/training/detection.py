@@ -11,13 +11,13 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from ..detection import DETECTORS, create_detector
+from ..detection import DETECTORS
 from ..detection.networks import WIDTH
-from ..errors import DataError, RecipeError, did_you_mean
+from ..errors import DataError, did_you_mean
 from .average_precision import AveragePrecision, as_results, average_precision
-from .backbones import fill_backbone
 from .batches import Batches
 from .coco import CocoImages, load_part, load_splits
+from .composed import create, divide
 from .pictures import draw_objects, write_pictures
 from .processes import World
 from .recipe import TrainingRecipe
@@ -84,33 +84,16 @@ class Detection(Task):
         self.images, test = load_splits(recipe.data_dir)
         if self.kind.masks:
             self.images.check_masks()
-        self.source = self.images if recipe.holdout else test
-        self.train, self.evaluated = _divide(self.images, test, recipe)
+        self.train, held = divide(self.images.ids, self.images.with_objects, recipe, self.images.path)
+        self.source, self.evaluated = (self.images, held) if recipe.holdout else (test, test.ids)
         if self.kind.masks:
             self.source.check_masks(every=True)
         _check_objects(self.source, self.evaluated)
 
     def create(self) -> nn.Module:
         """The detector, with the names of its classes."""
-        recipe = self.recipe
-        try:
-            network: Any = create_detector(
-                recipe.architecture,
-                recipe.code,
-                len(self.images.classes) + self.kind.first_label,
-                width=recipe.width,
-                min_size=recipe.min_size,
-                max_size=recipe.max_size,
-                **recipe.model_args,
-            )
-        except TypeError as error:
-            raise RecipeError(
-                f"model_args: {recipe.architecture} cannot be built with {recipe.model_args}: {error}"
-            ) from error
-        network.label_names = self.images.classes
-        if recipe.backbone_weights is not None:
-            fill_backbone(network.backbone.body, recipe.backbone_weights)
-        return network
+        classes, sizes = self.images.classes, {"min_size": self.recipe.min_size, "max_size": self.recipe.max_size}
+        return create(self.recipe, classes, len(classes) + self.kind.first_label, "backbone.body", **sizes)
 
     def batches(self, device: torch.device) -> Batches:
         """As in Task; of images of shape (3, h, w) in [0, 1], and their targets."""
@@ -163,18 +146,6 @@ class _Images:
 
     def read(self, number: int) -> tuple[int, Tensor]:
         return number, self._images.image(number)
-
-
-def _divide(images: CocoImages, test: CocoImages, recipe: Recipe) -> tuple[list[int], list[int]]:
-    """Identities of the images to train on, which have objects, and of those to evaluate on."""
-    order = torch.randperm(len(images.ids), generator=torch.Generator().manual_seed(0)).tolist()
-    held = {images.ids[i] for i in order[: round(recipe.holdout * len(order))]}
-    usable = set(images.with_objects) - held
-    train = [images.ids[i] for i in order if images.ids[i] in usable]
-    wanted = recipe.train_images or len(train)
-    if not train or wanted > len(train):
-        raise DataError(f"{images.path}: expected at least {max(wanted, 1)} images with objects, got {len(train)}")
-    return sorted(train[:wanted]), sorted(held) if recipe.holdout else test.ids
 
 
 def _check_objects(images: CocoImages, chosen: list[int]) -> None:

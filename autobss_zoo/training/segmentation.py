@@ -15,11 +15,11 @@ from torch.nn import functional
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
-from ..errors import DataError, RecipeError, did_you_mean
-from ..segmentation import SEGMENTERS, create_segmenter, predict
+from ..errors import did_you_mean
+from ..segmentation import SEGMENTERS, predict
 from ..segmentation.networks import WIDTH
-from .backbones import fill_backbone
 from .batches import Batches, Normalise
+from .composed import create, divide
 from .data import SOURCES
 from .mean_iou import MeanIoU, confusion
 from .pictures import draw_classes, write_pictures
@@ -101,31 +101,16 @@ class Segmentation(Task):
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe, "holdout" if recipe.holdout else "test")
         self.images, test = VocImages(recipe.data_dir, recipe.split), VocImages(recipe.data_dir, "val")
-        order = torch.randperm(len(self.images.pairs), generator=torch.Generator().manual_seed(0)).tolist()
-        held = round(recipe.holdout * len(order))
-        self.source = self.images if recipe.holdout else test
-        self.evaluated = sorted(order[:held]) if recipe.holdout else list(range(len(test.pairs)))
-        wanted = recipe.train_images or len(order) - held
-        if not self.evaluated or not 0 < wanted <= len(order) - held:
-            raise DataError(f"{self.images.path}: expected at least {wanted + held} images, got {len(order)}")
-        self.train = sorted(order[held : held + wanted])
+        numbers = range(len(self.images.pairs))
+        self.train, held = divide(numbers, numbers, recipe, self.images.path)
+        self.source, self.evaluated = (self.images, held) if recipe.holdout else (test, list(range(len(test.pairs))))
 
     def create(self) -> nn.Module:
         """The network, with the names of its classes."""
-        recipe = self.recipe
-        options = {"width": recipe.width, "input_size": recipe.input_size, "aux_loss": recipe.aux_weight > 0}
-        try:
-            network: Any = create_segmenter(
-                recipe.architecture, recipe.code, len(self.images.classes), **options, **recipe.model_args
-            )
-        except TypeError as error:
-            raise RecipeError(
-                f"model_args: {recipe.architecture} cannot be built with {recipe.model_args}: {error}"
-            ) from error
-        network.label_names = self.images.classes
+        recipe, classes = self.recipe, self.images.classes
+        options = {"input_size": recipe.input_size, "aux_loss": recipe.aux_weight > 0}
+        network: Any = create(recipe, classes, len(classes), "backbone", **options)
         network.evaluation = {"crop": recipe.input_size, "base_size": recipe.base_size}
-        if recipe.backbone_weights is not None:
-            fill_backbone(network.backbone, recipe.backbone_weights)
         return network
 
     def parameters(self, network: Any) -> Any:
