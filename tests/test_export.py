@@ -1,6 +1,7 @@
 import onnx
 import onnxruntime
 import pytest
+import timm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from autobss_zoo.cost import count_onnx
 from autobss_zoo.errors import ExportError
 from autobss_zoo.export import Report, to_onnx
 from autobss_zoo.families import FAMILIES
+from autobss_zoo.segmentation import create_segmenter
 from conftest import codes, tiny
 
 
@@ -24,12 +26,12 @@ def run(path, *shape: int) -> list:
 @pytest.mark.parametrize("features_only", [False, True])
 def test_every_entry_exports(name, features_only, tmp_path):
     torch.manual_seed(0)  # untrained features grow, and rounding with them
-    model = create_model(name, features_only=features_only)
+    model = timm.create_model(name, features_only=features_only)  # of detectors and segmenters the backbone
     report = to_onnx(model, tmp_path / "model.onnx")
     assert report.max_rel_error < 1e-5
     if not features_only:
         entry = get(name)
-        cost = entry.family.cost(entry.code, model.pretrained_cfg["input_size"][-1], entry.in_chans, entry.num_classes)
+        cost = entry.family.cost(entry.code, model.pretrained_cfg["input_size"][-1], entry.in_chans, model.num_classes)
         assert (report.macs, report.params) == (cost.macs, cost.params)
 
 
@@ -115,3 +117,9 @@ def test_nothing_is_written_when_a_check_fails(tmp_path):
         to_onnx(Drifting(create_model(tiny("resnet18_small"), num_classes=4)), path)
     assert path.read_bytes() == b"older"
     assert [p.name for p in tmp_path.iterdir()] == ["a.onnx"]
+
+
+def test_a_segmenter_is_refused_with_a_reason(tmp_path):
+    model = create_segmenter("pspnet", tiny("resnet18"), width=8)
+    with pytest.raises(ExportError, match="segmenters cannot be exported; export the backbone by its code"):
+        to_onnx(model, tmp_path / "a.onnx")
