@@ -11,7 +11,6 @@ import numpy as np
 from .family import FAMILIES, halved
 
 INPUT_SIZE = 800
-DETECTORS = ("maskrcnn", "fasterrcnn", "retinanet")
 _ANCHORS = {"maskrcnn": 3, "fasterrcnn": 3, "retinanet": 9}
 _STRIDE = 32  # detectors pad images to a multiple of it
 
@@ -37,8 +36,8 @@ def detector_macs(
     Returns:
         Integer array of shape (n,).
     """
-    if detector not in DETECTORS:
-        raise ValueError(f"detector: expected {' or '.join(DETECTORS)}, got {detector!r}")
+    if detector not in _ANCHORS:
+        raise ValueError(f"detector: expected {' or '.join(_ANCHORS)}, got {detector!r}")
     size = -(-input_size // _STRIDE) * _STRIDE
     stages = FAMILIES[family].stage_costs(codes, size)
     total = sum(cost.macs for stage, cost in stages.items() if stage != "stage6")  # the classifier is not there
