@@ -23,6 +23,7 @@ from autobss_search import (
     get_space,
 )
 from autobss_search.errors import SpaceError
+from autobss_search.surrogate import LIMIT, GaussianProcess
 from autobss_zoo import Code
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*distinct candidates")
@@ -190,6 +191,74 @@ def test_repeated_scores_count_with_their_mean(make):
     assert searcher.observations == [Observation(code, 71.0, 0)]
 
 
+def test_the_place_in_a_round_counts_pending_and_scored_codes(make):
+    codes = make(toy(), seed=3).ask(7)
+    scored = [Observation(c, accuracy(c)) for c in codes]
+    known = [o._replace(round=-1) for o in scored]
+    proposed = {tuple(make(toy()).propose(scored[:k], 0, 3, codes[k:])) for k in range(8)}
+    assert len(proposed) == 1
+    assert proposed != {tuple(make(toy()).propose(known, 0, 3))}
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_half_of_the_defaults_first_round_is_grown_also_one_by_one(told):
+    space = get_space("resnet18_small")
+    searcher = AutoBSS(space, n_candidates=500)
+    together = [space.growth_steps(code) == [] for code in searcher.propose([], 0)]
+    assert together == 8 * [True] + 8 * [False]
+    one_by_one = []
+    for _ in range(16):
+        (code,) = searcher.ask(1)
+        one_by_one.append(space.growth_steps(code) == [])
+        if told:
+            searcher.tell(code, accuracy_of_all(code))
+    assert one_by_one == 8 * [True, False]
+
+
+def many(space, n, preset="default"):
+    """A searcher that knows `n` random codes' scores, and the observations."""
+    rng = np.random.default_rng(0)
+    observations = [
+        Observation(c, accuracy_of_all(c) + rng.normal(0, 0.3), 1 + i // 16)
+        for i, c in enumerate(RandomSearch(space).propose([], 0, n))
+    ]
+    return AutoBSS(space, preset, n_candidates=500), observations
+
+
+@pytest.mark.parametrize("preset", ["default", "paper"])
+def test_of_very_many_scores_some_are_learned_from(preset, monkeypatch):
+    searcher, observations = many(get_space("mnv2_small"), 600, preset)
+    learned = []
+    init = GaussianProcess.__init__
+    monkeypatch.setattr(GaussianProcess, "__init__", lambda s, x, *args: learned.append(len(x)) or init(s, x, *args))
+    codes = searcher.propose(observations, 40, 4)
+    assert set(learned) == {LIMIT}
+    known = {o.code for o in observations}
+    assert not known & set(codes)
+    assert codes == searcher.propose(observations[::-1], 40, 4)
+    assert searcher.propose(observations, 40, 1, codes)[0] not in known | set(codes)
+    answer = searcher.recommend(observations)
+    assert answer == searcher.recommend(observations[::-1])
+    assert answer in sorted(known, key=accuracy_of_all)[-60:]
+
+
+def test_codes_that_are_not_learned_from_can_be_the_answer(monkeypatch):
+    searcher, observations = many(get_space("resnet18_small"), 100)
+    monkeypatch.setattr("autobss_search.autobss.representative", lambda y: np.argsort(y)[:50])
+    worst = sorted(observations, key=lambda o: o.value)[:50]
+    assert searcher.recommend(observations) not in {o.code for o in worst}
+
+
+@pytest.mark.parametrize("preset", ["default", "paper"])
+def test_up_to_the_limit_all_scores_are_learned_from(preset, monkeypatch):
+    searcher, observations = many(get_space("resnet50_small"), 60, preset)
+    pending = searcher.propose(observations, 4, 3)
+    figures = [searcher.propose(observations, 4, 4, pending), searcher.recommend(observations)]
+    monkeypatch.setattr("autobss_search.autobss.representative", lambda y: np.arange(len(y)))
+    monkeypatch.setattr("autobss_search.acquisition._LIKELY", 10_000)
+    assert figures == [searcher.propose(observations, 4, 4, pending), searcher.recommend(observations)]
+
+
 def test_known_results_count_from_the_first_round():
     known = toy().decode(np.concatenate(list(toy().enumerate()))[::97][:20])
     searcher = AutoBSS(toy())
@@ -219,6 +288,10 @@ def test_a_space_of_more_codes_than_integers_hold():
     space = Space("huge32", dimensions, [Constraint("sum", 300, lambda v: v.sum(axis=1), monotone=True)])
     assert space.size == 2**128
     assert len(set(RandomSearch(space).ask(16)) | set(AutoBSS(space, n_candidates=100).ask(16))) == 32
+
+
+def accuracy_of_all(code):
+    return float(np.log1p(code.values) @ np.linspace(0.1, 1.0, len(code.values)))
 
 
 def accuracy_of_two(code):

@@ -7,7 +7,7 @@ from scipy.stats import norm
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF
 
-from autobss_search import clustering, refining
+from autobss_search import acquisition, clustering, refining
 from autobss_search.acquisition import Fantasies, expected_improvement, select
 from autobss_search.fitting import LinearPlusExponential, fitted_process
 from autobss_search.surrogate import (
@@ -16,6 +16,7 @@ from autobss_search.surrogate import (
     SquaredExponential,
     paper_process,
     paper_sigma,
+    representative,
     standardize,
 )
 
@@ -51,6 +52,20 @@ def test_scores_are_standardised_to_mean_0_and_variance_1_plus_eta_squared(evalu
     y = standardize(evaluated[1], 1 + ETA**2)
     assert (y.mean(), y.var()) == pytest.approx((0, 1.01))
     assert (standardize(np.full(5, 71.0)) == 0).all()
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 8])
+def test_few_scores_are_all_learned_from(n):
+    np.testing.assert_array_equal(representative(np.random.default_rng(n).normal(size=n), 8), np.arange(n))
+
+
+def test_very_many_scores_are_represented_by_the_best_and_an_even_spread_over_the_others():
+    y = np.random.default_rng(0).permutation(1303).astype(float)
+    chosen = representative(y, 16)
+    assert (np.diff(chosen) > 0).all()
+    assert sorted(y[chosen]) == [*range(0, 1301, 100), 1301, 1302]
+    np.testing.assert_array_equal(representative(np.zeros(300), 8), [0, 1, 51, 100, 150, 200, 249, 299])  # ties
+    assert len(representative(y)) == 256
 
 
 def test_sigma_is_half_the_distance_at_a_twentieth_of_the_discrepant_pairs(evaluated):
@@ -199,6 +214,17 @@ def test_pending_codes_repel_new_ones():
     (free,) = select(process, z, 1, np.empty((0, 1)), np.random.default_rng(0))
     (avoiding,) = select(process, z, 1, z[[free]], np.random.default_rng(0), draws=2000)
     assert abs(z[free, 0] - z[avoiding, 0]) > 0.5
+
+
+def test_of_many_evaluated_codes_those_that_may_have_the_highest_f_are_looked_at():
+    x = np.linspace(-3, 3, 200)[:, None]
+    process = GaussianProcess(x, np.exp(-(x[:, 0] ** 2)), SquaredExponential(1.0), 0.01)
+    likely = acquisition._likely_best(process)[:, 0]
+    assert len(likely) == 64
+    assert (np.diff(likely) > 0).all()
+    assert np.abs(likely).max() < 1.1
+    few = GaussianProcess(x[:64], x[:64, 0], SquaredExponential(1.0), 0.01)
+    np.testing.assert_array_equal(acquisition._likely_best(few), few.x)
 
 
 def test_where_no_improvement_is_left_the_highest_means_are_chosen():

@@ -16,6 +16,7 @@ from scipy.special import ndtr
 from .surrogate import GaussianProcess
 
 DRAWS = 128
+_LIKELY = 64  # evaluated codes to look for a draw's maximum among, at most
 
 
 def expected_improvement(mean: np.ndarray, std: np.ndarray, tau: np.ndarray | float) -> np.ndarray:
@@ -49,6 +50,7 @@ class Fantasies:
     ) -> None:
         self._process, self._candidates, self._rng = process, candidates, rng
         self._noise = 0.0 if noise_free else process.noise
+        self._whitened = process.whitened(candidates)
         mean, std = process.predict(candidates)
         self.mean, self.std = np.tile(mean, (draws, 1)), std
         self.tau = np.full(draws, -np.inf if noise_free else process.y.max())
@@ -56,7 +58,7 @@ class Fantasies:
 
     def condition(self, index: int) -> None:
         """Draw the score of a candidate and condition on it."""
-        covariance = self._process.covariance(self._candidates[[index]], self._candidates)[0]
+        covariance = self._process.covariance(self._candidates[[index]], self._candidates, self._whitened)[0]
         for gain in self._gains:
             covariance = covariance - gain * gain[index]
         spread = np.sqrt(max(covariance[index], 1e-12) + self._noise)
@@ -72,6 +74,12 @@ class Fantasies:
         for mean, tau in zip(self.mean, self.tau, strict=True):  # by draws: all at once would not fit the cache
             out += expected_improvement(mean, self.std, tau)
         return out / len(self.tau)
+
+
+def _likely_best(process: GaussianProcess) -> np.ndarray:
+    """The evaluated codes that may have the highest f, in their order; shape (n, m)."""
+    mean, std = process.predict(process.x)
+    return process.x[np.sort(np.argsort(-(mean + 2 * std), kind="stable")[:_LIKELY])]
 
 
 def select(
@@ -98,7 +106,7 @@ def select(
     Returns:
         Indices into `candidates`, in the order of choice.
     """
-    known = np.concatenate([process.x, pending]) if noisy else pending
+    known = np.concatenate([_likely_best(process), pending]) if noisy else pending
     fantasies = Fantasies(process, np.concatenate([known, candidates]), rng, draws, noise_free=noisy)
     for index in range(len(known)):
         fantasies.condition(index)

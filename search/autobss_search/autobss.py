@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
@@ -12,9 +13,9 @@ from autobss_zoo.codes import Code
 from . import candidates, clustering, refining
 from .acquisition import select
 from .fitting import fitted_process
-from .searcher import BATCH, Observation, Searcher
+from .searcher import BATCH, Observation, Searcher, place
 from .space import Space
-from .surrogate import GaussianProcess, paper_process
+from .surrogate import GaussianProcess, paper_process, representative
 
 PRESETS = ("default", "paper")
 _EXPANSIONS, _EXPANDED = 2, 40  # local refinement of the candidates: how often, around how many codes
@@ -30,6 +31,9 @@ class AutoBSS(Searcher):
     samples, half of the first round not grown, candidates added around the best, logarithms of the elements, a linear +
     squared exponential kernel fitted with its noise, noisy EI, and the best posterior mean among the evaluated codes as
     the answer.
+
+    Of more than 256 scores the best 32 are learned from, and 224 that lie evenly over the ranking of the others: an ask
+    after 10,000 scores takes about as long as one after 256. Any evaluated code can be the answer.
 
     Args:
         space: The codes that may be searched.
@@ -80,11 +84,18 @@ class AutoBSS(Searcher):
 
     def encode(self, positions: np.ndarray) -> np.ndarray:
         """Codes as the surrogate sees them before the linear refining: z-scores over the candidates, shape (n, m)."""
-        mean, deviation = self._scale
-        return (self._raw(positions) - mean) / deviation
+        return self._standard(self.space.values(positions))
 
-    def _raw(self, positions: np.ndarray) -> np.ndarray:
-        values = self.space.values(positions).astype(float)
+    def _encode_codes(self, codes: Iterable[Code]) -> np.ndarray:
+        """`encode` of codes; without their positions, which take long to look up."""
+        return self._standard(np.array([code.values for code in codes]).reshape(-1, self.space.ndim))
+
+    def _standard(self, values: np.ndarray) -> np.ndarray:
+        mean, deviation = self._scale
+        return (self._raw(values) - mean) / deviation
+
+    def _raw(self, values: np.ndarray) -> np.ndarray:
+        values = values.astype(float)
         if self.preset == "paper":
             return values
         return np.log(values + (self._least <= 0) * (1 - self._least))
@@ -96,29 +107,31 @@ class AutoBSS(Searcher):
 
     @cached_property
     def _scale(self) -> tuple[np.ndarray, np.ndarray]:
-        return refining.z_score(self._raw(self.candidates))
+        return refining.z_score(self._raw(self.space.values(self.candidates)))
 
     def refine(self, observations: list[Observation]) -> np.ndarray:
         """The refining matrix W of shape (m, m) that the observations train; the identity without refining."""
-        known = self.scored(observations)
+        known = self._learned(observations)
         if not self.refining or len(known) < 2:
             return np.eye(self.space.ndim)
-        x = self.encode(self.space.encode(o.code for o in known))
+        x = self._encode_codes(o.code for o in known)
         return refining.train_linear(x, _values(known), np.random.default_rng(self.seed))
 
     def _propose(
         self, observations: list[Observation], round: int, n: int, pending: list[Code], rng: np.random.Generator
     ) -> list[Code]:
-        known = self.scored(observations)
-        out = {tuple(row) for row in self.space.encode([*(o.code for o in observations), *pending]).tolist()}
+        known = self._learned(observations)
+        out = {code.values for code in [*(o.code for o in observations), *pending]}
         paper = self.preset == "paper"
         enough = 2 if round or paper else BATCH  # with so many known results the first round has a model, too
         if len(known) < enough or (round == 0 and paper):
-            pool = _without(self._centers(self.candidates, round, np.eye(self.space.ndim)), out)
-            # Codes of all sizes show the trend better than grown ones alone, which are all about as large.
-            grown = pool[rng.permutation(len(pool))[: n if paper else -(-n // 2)]]
+            pool = self._without(self._centers(self.candidates, round, np.eye(self.space.ndim)), out)
+            # Codes of all sizes show the trend better than grown ones alone, which are all about as large: those at
+            # even places of the round are grown, those at odd ones are not.
+            even = (n + 1 - place(observations, round, pending) % 2) // 2
+            grown = pool[rng.permutation(len(pool))[: n if paper else even]]
             others = candidates.uniform(self.space, 0 if paper else 4 * n, rng)
-            return list(dict.fromkeys(self.space.decode(np.concatenate([grown, _without(others, out)]))))
+            return list(dict.fromkeys(self.space.decode(np.concatenate([grown, self._without(others, out)]))))
         weight = self.refine(observations)
         process = self._process(known, weight)
         pool = self.candidates
@@ -127,10 +140,19 @@ class AutoBSS(Searcher):
             mean, std = process.predict(self.encode(rows) @ weight.T)
             best = rows[np.argsort(-(mean + 0.5 * std), kind="stable")[:_EXPANDED]]
             pool = np.unique(np.concatenate([pool, candidates.around(self.space, best, rng)]), axis=0)
-        pool = _without(self._centers(pool, round, weight), out)
-        waiting = self.encode(self.space.encode(pending)) @ weight.T
+        pool = self._without(self._centers(pool, round, weight), out)
+        waiting = self._encode_codes(pending) @ weight.T
         x = self.encode(pool) @ weight.T
         return self.space.decode(pool[select(process, x, min(n, len(pool)), waiting, rng, noisy=not paper)])
+
+    def _learned(self, observations: list[Observation]) -> list[Observation]:
+        """The scored observations, or those that represent them where there are very many."""
+        known = self.scored(observations)
+        return [known[i] for i in representative(_values(known))]
+
+    def _without(self, rows: np.ndarray, out: set[tuple[int, ...]]) -> np.ndarray:
+        """The positions of codes whose values are not among `out`."""
+        return rows[[tuple(row) not in out for row in self.space.values(rows).tolist()]]
 
     def _centers(self, pool: np.ndarray, round: int, weight: np.ndarray) -> np.ndarray:
         """The cluster centres among the candidates; all candidates without clustering."""
@@ -140,7 +162,7 @@ class AutoBSS(Searcher):
         return pool[clustering.centers(x, clustering.schedule(round, len(pool)), self.seed)]
 
     def _process(self, known: list[Observation], weight: np.ndarray) -> GaussianProcess:
-        x = self.encode(self.space.encode(o.code for o in known)) @ weight.T
+        x = self._encode_codes(o.code for o in known) @ weight.T
         if self.preset == "paper":
             return paper_process(x, _values(known), np.array([o.round == 0 for o in known]))
         return fitted_process(x, _values(known))
@@ -148,13 +170,10 @@ class AutoBSS(Searcher):
     def _recommend(self, known: list[Observation]) -> Code:
         if self.preset == "paper" or len(known) < 2:
             return super()._recommend(known)
-        process = self._process(self.scored(known), self.refine(known))
-        return known[int(process.predict(process.x)[0].argmax())].code
+        weight = self.refine(known)
+        process = self._process(self._learned(known), weight)
+        return known[int(process.predict(self._encode_codes(o.code for o in known) @ weight.T)[0].argmax())].code
 
 
 def _values(known: list[Observation]) -> np.ndarray:
     return np.array([o.value for o in known], float)
-
-
-def _without(rows: np.ndarray, out: set[tuple[int, ...]]) -> np.ndarray:
-    return rows[[tuple(row) not in out for row in rows.tolist()]]

@@ -35,6 +35,11 @@ class Observation(NamedTuple):
     round: int = 0
 
 
+def place(observations: Iterable[Observation], round: int, pending: Sequence[Code]) -> int:
+    """The place in the round of the next code: how many codes are pending, or evaluated and of this round."""
+    return len(pending) + sum(o.round == round for o in observations)
+
+
 class Searcher(ABC):
     """Proposes codes and learns from their scores. Holds no files, processes or networks.
 
@@ -128,7 +133,7 @@ class Searcher(ABC):
 
         Args:
             observations: Evaluated codes, in any order.
-            round: The round, from 0.
+            round: The round, from 0. Its codes that are evaluated, and those that are pending, have its first places.
             n: How many codes.
             pending: Codes under evaluation, in any order.
 
@@ -141,7 +146,7 @@ class Searcher(ABC):
         observations = sorted(observations, key=lambda o: o.code)
         pending = sorted(pending)
         known = {o.code for o in observations} | set(pending)
-        rng = np.random.default_rng([self.seed, round, len(pending)])
+        rng = np.random.default_rng([self.seed, round, place(observations, round, pending)])
         with threadpool_limits(1):  # sums depend on the number of threads in their last digits
             codes = self._propose(observations, round, n, pending, rng)[:n]
             codes += self._others(n - len(codes), known | set(codes), rng)

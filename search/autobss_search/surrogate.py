@@ -14,6 +14,7 @@ import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 
 ETA = 0.1
+LIMIT = 256  # scores to learn from: the time of a fit grows with its cube
 
 
 class Kernel(Protocol):
@@ -61,22 +62,48 @@ class GaussianProcess:
         self._lower = cholesky(covariance, lower=True)
         self._alpha = cho_solve((self._lower, True), y)
 
-    def _whitened(self, z: np.ndarray) -> np.ndarray:
+    def whitened(self, z: np.ndarray) -> np.ndarray:
+        """L^-1 k(x, z) with L L^T = K + eta^2 I, shape (n, p): its columns' products are what scores explain."""
         return solve_triangular(self._lower, self.kernel(self.x, z), lower=True)
 
     def predict(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Posterior mean and standard deviation of f, each of shape (p,), at codes `z` of shape (p, m)."""
         mean = self.kernel(z, self.x) @ self._alpha
-        variance = self.kernel.diagonal(z) - np.square(self._whitened(z)).sum(axis=0)
+        variance = self.kernel.diagonal(z) - np.square(self.whitened(z)).sum(axis=0)
         return mean, np.sqrt(np.maximum(variance, 1e-12))
 
-    def covariance(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Posterior covariance of f, shape (p, q), between codes of shapes (p, m) and (q, m)."""
-        return self.kernel(a, b) - self._whitened(a).T @ self._whitened(b)
+    def covariance(self, a: np.ndarray, b: np.ndarray, whitened: np.ndarray | None = None) -> np.ndarray:
+        """Posterior covariance of f, shape (p, q), between codes of shapes (p, m) and (q, m).
+
+        Args:
+            a, b: Codes.
+            whitened: `whitened(b)`, which is most of the work, where it is known.
+        """
+        return self.kernel(a, b) - self.whitened(a).T @ (self.whitened(b) if whitened is None else whitened)
 
     def log_marginal_likelihood(self) -> float:
         """log p(y | x), up to the constant."""
         return float(-0.5 * self.y @ self._alpha - np.log(np.diag(self._lower)).sum())
+
+
+def representative(y: np.ndarray, n: int = LIMIT) -> np.ndarray:
+    """Which scores to learn from, so that very many of them do not make asks slow: all up to `n`.
+
+    Of more, an eighth are the best, where the maximum is looked for, and the rest lie evenly over the ranking of the
+    others: the best alone, which are the lucky ones, too, show neither the trend nor the noise.
+
+    Args:
+        y: Scores, shape (k,).
+        n: How many at most.
+
+    Returns:
+        Indices into `y`, ascending, of shape (min(k, n),).
+    """
+    if len(y) <= n:
+        return np.arange(len(y))
+    best, others = np.split(np.argsort(-y, kind="stable"), [n // 8])
+    even = np.linspace(0, len(others) - 1, n - len(best)).round().astype(int)
+    return np.sort(np.concatenate([best, others[even]]))
 
 
 def standardize(y: np.ndarray, variance: float = 1.0) -> np.ndarray:
