@@ -17,7 +17,8 @@ from machine import machine
 from scipy.stats import t as student
 
 from autobss_search.evaluators.training import Training, model_folder
-from autobss_search.executors import Job, LocalProcesses, in_process
+from autobss_search.executors import InProcess, Job
+from autobss_search.executors.processes import LocalProcesses
 from autobss_search.plots import plot_history
 from autobss_search.recipe import Recipe
 from autobss_search.report import to_csv
@@ -62,7 +63,7 @@ def recipes(backbone: str, scale: str) -> tuple[str, str]:
 def run(backbone: str, scale: str, folder: Path, workers: int) -> Iterator[Result]:
     """Search, train again and test, or go on with it."""
     search, final = recipes(backbone, scale)
-    executor = LocalProcesses(workers) if workers > 1 else in_process
+    executor = LocalProcesses(workers) if workers > 1 else InProcess()
     codes = {"original": Training(final).load().code}
     scores: dict[str, float | None] = {"original": None}
     for name in SEARCHERS:
@@ -79,7 +80,7 @@ def run(backbone: str, scale: str, folder: Path, workers: int) -> Iterator[Resul
     trained = Training(final, str(folder / "final"))
     jobs = [Job(i, code, s) for i, (code, s) in enumerate((c, s) for s in SEEDS for c in codes.values())]
     found: dict[Code, list[float]] = {code: [] for code in codes.values()}
-    for outcome in executor(trained, jobs):
+    for outcome in executor.outcomes(trained, jobs):
         if outcome.value is None:
             raise RuntimeError(f"{jobs[outcome.id]}: {outcome.error}")
         found[jobs[outcome.id].code].append(outcome.value)

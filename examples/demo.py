@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from autobss_search.evaluators.training import Training
-from autobss_search.executors import Job, LocalProcesses
+from autobss_search.executors import Job
+from autobss_search.executors.processes import LocalProcesses
 from autobss_search.plots import plot_history
 from autobss_search.recipe import Recipe
 from autobss_search.study import Study
@@ -59,7 +60,7 @@ def main() -> int:
 
     console.print(f"Training {found} and the hand-made network {len(SEEDS)} times each, to be tested.")
     jobs = [Job(i, code, seed) for i, (code, seed) in enumerate((c, s) for c in (found, HAND_MADE) for s in SEEDS)]
-    scores = {jobs[o.id]: o.value for o in executor(FINAL, jobs) if o.value is not None}
+    scores = {jobs[o.id]: o.value for o in executor.outcomes(FINAL, jobs) if o.value is not None}
     table = Table("network", "code", title=f"Held-out test digits, mean of {len(SEEDS)} trainings")
     for heading in ("MACs", "parameters", "accuracy", "lowest", "highest"):
         table.add_column(heading, justify="right")

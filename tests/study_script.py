@@ -7,7 +7,8 @@ import time
 import warnings
 
 from autobss_search import AutoBSS, Constraint, Dimension, Space
-from autobss_search.executors import LocalProcesses, in_process
+from autobss_search.executors import InProcess
+from autobss_search.executors.processes import LocalProcesses
 from autobss_search.ledger import Ledger
 from autobss_search.study import Study
 
@@ -41,7 +42,7 @@ class Score:
 
 def study(folder, seconds=0.0, workers=0, **kwargs):
     warnings.simplefilter("ignore")
-    executor = LocalProcesses(workers) if workers else in_process
+    executor = LocalProcesses(workers) if workers else InProcess()
     return Study(folder, AutoBSS(killable(), n_candidates=300), Score(seconds), executor, rounds=3, batch=8, **kwargs)
 
 

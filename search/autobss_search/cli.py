@@ -13,7 +13,9 @@ from . import search_verbs, train_verbs, zoo_verbs
 VERBS = (zoo_verbs, train_verbs, search_verbs)
 
 _EXTRAS = {
+    "ray": "ray",
     "matplotlib": "plot",
+    "plotly": "plot",
     "pycocotools": "train",
     "tensorboard": "train",
     **dict.fromkeys(("fvcore", "onnx", "onnxruntime", "onnxscript"), "onnx"),

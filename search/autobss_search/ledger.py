@@ -12,11 +12,12 @@ import io
 import itertools
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import optuna
@@ -100,6 +101,7 @@ class Ledger:
             self._study = _quietly(
                 optuna.create_study, study_name=NAME, storage=self._storage, direction=direction, load_if_exists=True
             )
+            self._read = Reader(self._study)
             self._check_owner(storage or "study.db")
             self._check_identity(json.loads(json.dumps(identity)))
         except BaseException:
@@ -134,7 +136,7 @@ class Ledger:
 
     def records(self) -> list[Record]:
         """The trials in order, without those that a user enqueued and no round has claimed yet."""
-        return _records(self._study)
+        return self._read()
 
     def add(self, code: Code, round: int, source: str, seed: int, value: float | None = None) -> None:
         """Write a trial, in one transaction; without a value it waits to be scored."""
@@ -165,7 +167,7 @@ class Ledger:
                     raise SpaceError(f"{code} has a trial already")
             except SpaceError as error:
                 errors.append(f"enqueued trial {trial.number}: {error}")
-                self.finish(trial.number, None, 0.0, str(error), last=True)
+                self.finish(trial.number, None, errors=[str(error)])
                 continue
             known.add(code)
             id_ = self._id(trial.number)
@@ -184,20 +186,21 @@ class Ledger:
         self.space.check(code)
         self._study.enqueue_trial(self._params(code), skip_if_exists=True)
 
-    def finish(self, number: int, value: float | None, seconds: float, error: str | None, last: bool) -> None:
-        """Record what became of an attempt.
+    def finish(
+        self, number: int, value: float | None, seconds: float = 0.0, errors: Sequence[str] = (), last: bool = True
+    ) -> None:
+        """Record what became of an attempt; done twice it is the same.
 
         Args:
             number: The trial's number.
             value: The score, or None if the attempt failed.
             seconds: How long it took.
-            error: Why it failed.
+            errors: Why this attempt and those before it failed.
             last: Whether a failed trial is left out; else it waits for another attempt.
         """
         id_ = self._id(number)
-        if error is not None:
-            errors = [*self._storage.get_trial(id_).user_attrs.get("errors", []), error]
-            self._storage.set_trial_user_attr(id_, "errors", errors)
+        if errors:
+            self._storage.set_trial_user_attr(id_, "errors", list(errors))
         if value is not None or last:
             self._storage.set_trial_user_attr(id_, "seconds", round(seconds, 3))
             state = TrialState.FAIL if value is None else TrialState.COMPLETE
@@ -257,22 +260,46 @@ def read_records(folder: Path, storage: str | None = None) -> list[Record]:
     Raises:
         StudyError: If there is no study.
     """
+    return open_reader(folder, storage)()
+
+
+def open_reader(folder: Path, storage: str | None = None) -> Reader:
+    """What gives a study's trials again and again, also while its driver runs.
+
+    Raises:
+        StudyError: If there is no study.
+    """
     if not storage and not (folder / "study.db").is_file():
         raise StudyError(f"{folder}: there is no study here; `autobss search` starts one")
     try:
-        study = optuna.load_study(study_name=NAME, storage=storage or sqlite(folder))
+        return Reader(optuna.load_study(study_name=NAME, storage=storage or sqlite(folder)))
     except KeyError:
         raise StudyError(f"{folder}: its storage holds no study yet") from None
-    return _records(study)
 
 
-def _records(study: optuna.Study) -> list[Record]:
-    return [_record(t) for t in study.get_trials(deepcopy=False) if "code" in t.user_attrs]
+class Reader:
+    """Gives the trials in order. Those that are finished are read once."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study = study
+        self._finished: dict[int, Record] = {}
+
+    def __call__(self) -> list[Record]:
+        trials = self._study.get_trials(deepcopy=False)
+        return [self._record(trial) for trial in trials if "code" in trial.user_attrs]
+
+    def _record(self, trial: FrozenTrial) -> Record:
+        known = self._finished.get(trial.number)
+        if known is None:
+            known = _record(trial)
+            if trial.state.is_finished():
+                self._finished[trial.number] = known
+        return known
 
 
 def sqlite(folder: Path) -> str:
     """The URL of a folder's own database."""
-    return f"sqlite:///{(folder / 'study.db').absolute()}"
+    return f"sqlite:///{quote(str((folder / 'study.db').absolute()))}"
 
 
 def _quietly(function: Any, **kwargs: Any) -> Any:

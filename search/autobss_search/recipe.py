@@ -44,6 +44,7 @@ class Recipe:
         rounds, batch, seed: Of the search.
         enqueue: Codes to score in the first round, such as the hand-made one.
         storage: An SQLAlchemy URL; a file in the study's folder when None.
+        asynchronous: Ask for a code whenever a worker is free, instead of in rounds.
     """
 
     space: str | Mapping[str, Any] | None = None
@@ -56,6 +57,7 @@ class Recipe:
     seed: int = 0
     enqueue: tuple[str, ...] = ()
     storage: str | None = None
+    asynchronous: bool = False
 
     def __post_init__(self) -> None:
         if (self.training is None) == (self.table is None):
@@ -67,6 +69,8 @@ class Recipe:
         for name in ("rounds", "batch"):
             if type(value := getattr(self, name)) is not int or value < 1:
                 raise ValueError(f"{name}: expected a positive integer, got {value!r}")
+        if type(self.asynchronous) is not bool:
+            raise ValueError(f"asynchronous: expected true or false, got {self.asynchronous!r}")
         object.__setattr__(self, "budget", parse_budget(self.budget))
         object.__setattr__(self, "enqueue", tuple(self.enqueue))
 
@@ -101,17 +105,23 @@ class Recipe:
             if training.data_dir is not None:
                 values["training"]["data_dir"] = str(Path(training.data_dir).absolute())
         if isinstance(self.space, str) and self.space not in list_spaces():
-            values["space"] = yaml.safe_load(Path(self.space).read_text(encoding="utf-8"))
+            values["space"] = self._own_space()
         return yaml.safe_dump(values, sort_keys=False)
 
     def make_training(self, models: Path | None = None) -> Training:
         """What trains and scores codes; `models` is a folder for the trained networks."""
         assert self.training is not None
-        return Training(self.training, str(models) if models else None)
+        return Training(self.training, str(models.absolute()) if models else None)
 
     def make_evaluator(self, models: Path | None = None) -> Evaluator:
         """What scores codes: trainings, or a table."""
         return Table(self.table) if self.table is not None else self.make_training(models)
+
+    @property
+    def stage_counting(self) -> dict[str, Any]:
+        """What the stages of the trained networks are counted with: input_size, in_chans, num_classes."""
+        counting = {} if self.training is None else self.make_training().counting
+        return {name: counting[name] for name in ("input_size", "in_chans", "num_classes") if name in counting}
 
     def make_space(self) -> Space:
         """The space under the budget, counted as the networks that are trained."""
@@ -124,13 +134,16 @@ class Recipe:
         counting = self.make_training().counting
         if isinstance(self.space, str) and self.space in list_spaces():
             return get_space(self.space, **budget, **counting)
-        if isinstance(self.space, str) and not Path(self.space).is_file():
-            raise SpaceError(f"space: {self.space!r} is no file: {did_you_mean(self.space, list_spaces())}")
-        if isinstance(self.space, str):
-            source = yaml.safe_load(Path(self.space).read_text(encoding="utf-8"))
-        else:
-            source = self.space
+        source = self._own_space()
         return load_space({**counting, **(source if isinstance(source, Mapping) else {})}, budget)
+
+    def _own_space(self) -> Any:
+        """What the file of a space that is not declared holds."""
+        if not isinstance(self.space, str):
+            return self.space
+        if not Path(self.space).is_file():
+            raise SpaceError(f"space: {self.space!r} is no file: {did_you_mean(self.space, list_spaces())}")
+        return yaml.safe_load(Path(self.space).read_text(encoding="utf-8"))
 
     def make_searcher(self) -> Searcher:
         """The searcher over the space."""

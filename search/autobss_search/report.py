@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -18,11 +18,12 @@ def ranked(records: Sequence[Record], direction: str = "maximize") -> list[Recor
     return sorted((r for r in records if r.value is not None), key=lambda r: (sign * r.value, r.number))  # type: ignore[operator]
 
 
-def rounds(records: Sequence[Record]) -> list[dict[str, Any]]:
+def rounds(records: Sequence[Record], direction: str = "maximize") -> list[dict[str, Any]]:
     """For each round its trials, how many are scored, failed and waiting, the best and mean score, and seconds in all.
 
     Rounds count from 1; 0 has the scores that were known before.
     """
+    better: Callable[..., float | None] = max if direction == "maximize" else min
     out = []
     for round in sorted({r.round for r in records}):
         mine = [r for r in records if r.round == round]
@@ -34,7 +35,7 @@ def rounds(records: Sequence[Record]) -> list[dict[str, Any]]:
                 "scored": len(values),
                 "failed": sum(r.state == "failed" for r in mine),
                 "waiting": sum(r.state == "waiting" for r in mine),
-                "best": max(values, default=None),
+                "best": better(values, default=None),
                 "mean": sum(values) / len(values) if values else None,
                 "seconds": sum(r.seconds or 0 for r in mine),
             }

@@ -1,20 +1,25 @@
-"""The command's verbs for searches: search, resume, report. What is heavy is imported when a verb runs."""
+"""The command's verbs for searches: search, resume, watch, report. What is heavy is imported when a verb runs."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import warnings
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .console import add_verb, print_rich
+from .executor_options import add_executor_options, make_executor
 
 if TYPE_CHECKING:
+    from .executors import Executor
     from .ledger import Record
     from .recipe import Recipe
 
 RECIPE = "search.yaml"
+FAULTS = 20  # that are shown
 
 
 def add_commands(commands: Any) -> None:
@@ -36,11 +41,22 @@ def add_commands(commands: Any) -> None:
     verb.add_argument("--enqueue", action="append", metavar="CODE", help="a code to score in the first round; repeat")
     verb.add_argument("--storage", metavar="URL", help="a PostgreSQL or MySQL database instead of a file in the folder")
     verb.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. training.epochs=10; repeat")
-    _add_workers(verb)
+    verb.add_argument(
+        "--asynchronous",
+        action="store_true",
+        default=None,
+        help="ask for a code whenever a worker is free, not in rounds",
+    )
+    add_executor_options(verb)
 
     verb = add_verb(commands, "resume", _resume, "go on with a search that was interrupted")
     verb.add_argument("folder", type=Path, metavar="FOLDER", help="the study's folder")
-    _add_workers(verb)
+    add_executor_options(verb)
+
+    verb = add_verb(commands, "watch", _watch, "show a search as it runs, until it has finished")
+    verb.add_argument("folder", type=Path, metavar="FOLDER", help="the study's folder")
+    verb.add_argument("--interval", type=float, default=2.0, metavar="SECONDS", help="between two looks (2)")
+    verb.add_argument("--once", action="store_true", help="show it as it is now, and end")
 
     verb = add_verb(commands, "report", _report, "show what a search found")
     verb.add_argument("folder", type=Path, metavar="FOLDER", help="the study's folder")
@@ -48,30 +64,41 @@ def add_commands(commands: Any) -> None:
     verb.add_argument("--csv", type=Path, metavar="FILE", help="write every trial as CSV")
     verb.add_argument("--json", type=Path, metavar="FILE", help="write every trial as JSON")
     verb.add_argument("--plots", type=Path, metavar="FOLDER", help="draw history, refining and stage allocation")
+    verb.add_argument("--html", type=Path, metavar="FILE", help="write a page with interactive plots and tables")
     verb.add_argument("--export", type=Path, metavar="OUT.onnx", help="write a trained network as ONNX")
     verb.add_argument("--trial", type=int, metavar="N", help="the trial to export (the searcher's answer)")
 
 
-def _add_workers(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--workers", type=int, default=1, metavar="N", help="codes scored side by side (1)")
-
-
 def _search(arguments: argparse.Namespace) -> int:
+    import yaml
+
     from autobss_zoo.recipes import merged, parse_settings
 
     from .recipe import Recipe
 
-    names = ("space", "budget", "table", "searcher", "rounds", "batch", "seed", "enqueue", "storage")
+    names = ("space", "budget", "table", "searcher", "rounds", "batch", "seed", "enqueue", "storage", "asynchronous")
     given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
     if arguments.train is not None:
         given["training"] = {"base": arguments.train}
     settings = merged(given, parse_settings(arguments.set))
     recipe = Recipe.load(arguments.recipe or {}, settings)
-    return _run(arguments.folder, recipe, arguments.workers)
+    recipe = Recipe.load(yaml.safe_load(recipe.dump()))  # as workers in other folders see it
+    return _run(arguments.folder, recipe, make_executor(arguments))
 
 
 def _resume(arguments: argparse.Namespace) -> int:
-    return _run(arguments.folder, _recipe(arguments.folder), arguments.workers)
+    return _run(arguments.folder, _recipe(arguments.folder), make_executor(arguments))
+
+
+def _watch(arguments: argparse.Namespace) -> int:
+    folder, interval = arguments.folder, arguments.interval
+    if not 0.1 <= interval <= 3600:
+        raise ValueError(f"interval: expected 0.1 to 3600 seconds, got {interval:g}")
+    with suppress(KeyboardInterrupt):
+        from .watch import watch
+
+        watch(folder, lambda: _recipe(folder), interval, arguments.once)
+    return 0
 
 
 def _recipe(folder: Path) -> Recipe:
@@ -83,27 +110,34 @@ def _recipe(folder: Path) -> Recipe:
     return Recipe.load(folder / RECIPE)
 
 
-def _run(folder: Path, recipe: Recipe, workers: int) -> int:
+def _run(folder: Path, recipe: Recipe, executor: Executor) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from autobss_zoo import Code
     from autobss_zoo.files import write_atomically
 
-    from .executors import LocalProcesses, in_process
     from .study import Study
 
     searcher, evaluate = recipe.make_searcher(), recipe.make_evaluator(folder / "models")
     enqueue = [Code.parse(text) for text in recipe.enqueue]
     for code in enqueue:
         searcher.space.check(code)
-    executor = LocalProcesses(workers) if workers != 1 else in_process
     console = Console(stderr=True, width=None if sys.stderr.isatty() else 160)
     columns = (TextColumn("scored"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with (
         warnings.catch_warnings(),
         Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress,
-        Study(folder, searcher, evaluate, executor, recipe.rounds, recipe.batch, recipe.storage) as study,
+        Study(
+            folder,
+            searcher,
+            evaluate,
+            executor,
+            recipe.rounds,
+            recipe.batch,
+            recipe.storage,
+            asynchronous=recipe.asynchronous,
+        ) as study,
     ):
         warnings.showwarning = lambda text, *_: console.print(f"warning: {text}", highlight=False)
         if not (folder / RECIPE).exists():
@@ -123,11 +157,11 @@ def _run(folder: Path, recipe: Recipe, workers: int) -> int:
         except KeyboardInterrupt:
             console.print(f"interrupted; `autobss resume {folder}` goes on", highlight=False)
             raise
-        _show(study.records, answer, searcher.direction, 10)
+        _show(folder, study.records, answer, searcher.direction, 10)
     return 0
 
 
-def _show(records: list[Record], answer: Any, direction: str, top: int) -> None:
+def _show(folder: Path, records: list[Record], answer: Any, direction: str, top: int) -> None:
     from rich.table import Table
 
     from .report import ranked, rounds
@@ -135,9 +169,10 @@ def _show(records: list[Record], answer: Any, direction: str, top: int) -> None:
     summary = Table(title="Rounds")
     for name in ("round", "trials", "scored", "failed", "waiting", "best", "mean", "seconds"):
         summary.add_column(name, justify="right")
-    for line in rounds(records):
+    for line in rounds(records, direction):
         summary.add_row(*(f"{v:.6g}" if isinstance(v, float) else "" if v is None else str(v) for v in line.values()))
     print_rich(summary)
+    _show_faults(folder)
     best = ranked(records, direction)[:top]
     if best:
         table = Table("code", title="Best scores (* the searcher's answer)")
@@ -152,6 +187,26 @@ def _show(records: list[Record], answer: Any, direction: str, top: int) -> None:
         print(f"answer: {answer}")
 
 
+def _show_faults(folder: Path) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from .journal import NAME, read_journal, status
+
+    faults = status(read_journal(folder)).faults
+    if not faults:
+        return
+    table = Table("time", title="What went wrong")
+    table.add_column("trial", justify="right")
+    table.add_column("what")
+    for fault in faults[-FAULTS:]:
+        when = datetime.fromtimestamp(fault.time).isoformat(" ", "seconds")
+        table.add_row(when, "" if fault.trial is None else str(fault.trial), Text(fault.text))
+    print_rich(table)
+    if len(faults) > FAULTS:
+        print(f"and {len(faults) - FAULTS} earlier; {NAME} has all")
+
+
 def _report(arguments: argparse.Namespace) -> int:
     from autobss_zoo.files import write_atomically
 
@@ -164,18 +219,29 @@ def _report(arguments: argparse.Namespace) -> int:
     records = read_records(folder, recipe.storage)
     scored = [r for r in records if r.value is not None]
     answer = searcher.recommend(r.observation for r in records if r.state != "waiting") if scored else None
-    _show(records, answer, searcher.direction, arguments.top)
+    _show(folder, records, answer, searcher.direction, arguments.top)
     for path, text in ((arguments.csv, to_csv), (arguments.json, to_json)):
         if path is not None:
             write_atomically(path, text(records).encode())
     if arguments.plots is not None:
         _plot(arguments.plots, recipe, searcher, records, answer)
+    if arguments.html is not None:
+        _write_html(arguments.html, folder, recipe, searcher, records, answer)
     if arguments.export is not None:
         wanted = [r for r in records if (r.code == answer if arguments.trial is None else r.number == arguments.trial)]
         if not wanted or wanted[0].code is None:
             raise StudyError(f"there is no trial {arguments.trial} with a code; `--csv` lists them")
         _export(folder, wanted[0], arguments.export)
     return 0
+
+
+def _write_html(path: Path, folder: Path, recipe: Recipe, searcher: Any, records: list[Record], answer: Any) -> None:
+    from .html_report import write_html
+    from .journal import read_journal
+
+    planned = recipe.rounds * recipe.batch
+    journal = read_journal(folder)
+    write_html(path, folder.resolve().name, searcher, records, journal, answer, planned, recipe.stage_counting)
 
 
 def _plot(folder: Path, recipe: Recipe, searcher: Any, records: list[Record], answer: Any) -> None:
@@ -193,9 +259,7 @@ def _plot(folder: Path, recipe: Recipe, searcher: Any, records: list[Record], an
         plot_refining(paper, records, folder / "refining.png")
     if family := FAMILIES.get(searcher.space.family):
         both = [(f"hand-made {Code(family.name, family.original)}", Code(family.name, family.original))]
-        plot_allocation(
-            [*both, (f"found {answer}", answer)], folder / "allocation.png", **recipe.make_training().counting
-        )
+        plot_allocation([*both, (f"found {answer}", answer)], folder / "allocation.png", **recipe.stage_counting)
 
 
 def _export(folder: Path, trial: Record, path: Path) -> None:

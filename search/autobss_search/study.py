@@ -1,30 +1,39 @@
-"""A study: a searcher, a ledger, an executor and an evaluator, driven round by round.
+"""A study: a searcher, a ledger, an executor and an evaluator.
 
-The unit is the round. A round's codes are a pure function of the scores of the rounds before it, so that a study that
-was killed at any moment goes on as if nothing had happened: codes without a score are scored again, and a round that
-was written in part is completed with exactly the missing codes.
+In rounds, the codes of a round are a pure function of the scores of the rounds before it, so that a study that was
+killed at any moment goes on as if nothing had happened, and is the same on every executor: codes without a score are
+scored again, and a round that was written in part is completed with exactly the missing codes. Asynchronously, a code
+is asked for whenever a worker is free, given the scores so far and the codes that are being scored.
 
-A trial that fails (an exception, NaN, a dead process) is tried once more and then left out: the round goes on with the
-scores that it has, and the searcher steers around the code.
+A trial that fails (an exception, NaN, a dead process, too long) is tried once more and then left out: the study goes on
+with the scores that it has, and the searcher steers around the code.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import time
+from collections import Counter
+from collections.abc import Callable, Container
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
+
+from optuna.exceptions import StorageInternalError
 
 from autobss_zoo.codes import Code
 
 from .autobss import AutoBSS
-from .errors import StudyError
-from .executors import Evaluator, Executor, Job, Outcome, in_process
+from .errors import SpaceError, StudyError
+from .executors import Evaluator, Executor, InProcess, Job, Outcome, Started, in_a_line
+from .journal import Journal, here
 from .ledger import Ledger, Record
-from .searcher import BATCH, Searcher
+from .searcher import BATCH, Observation, Searcher
 
 ATTEMPTS = 2
+_LONGEST_WAIT = 60.0  # seconds between attempts to write the ledger
+
+T = TypeVar("T")
 
 
 class Study:
@@ -38,6 +47,7 @@ class Study:
         rounds, batch: Rounds, and codes in each: 4 and 16 in the paper.
         storage: An SQLAlchemy URL of a PostgreSQL or MySQL database; study.db in the folder when None.
         on_event: Called with a line of text whenever something happened that a user wants to know.
+        asynchronous: Ask for a code whenever a worker is free, instead of for a round when the round before is done.
 
     Raises:
         StudyError: If another driver runs the study, or the folder holds another one.
@@ -58,14 +68,17 @@ class Study:
         batch: int = BATCH,
         storage: str | None = None,
         on_event: Callable[[str], None] | None = None,
+        asynchronous: bool = False,
     ) -> None:
         for name, value in (("rounds", rounds), ("batch", batch)):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name}: expected a positive integer, got {value!r}")
-        self.searcher, self.rounds, self.batch = searcher, rounds, batch
-        self._evaluate, self._executor = evaluate, executor or in_process
+        self.searcher, self.rounds, self.batch, self.asynchronous = searcher, rounds, batch, asynchronous
+        self._evaluate, self._executor = evaluate, executor or InProcess()
         self.on_event = on_event or (lambda text: None)
+        self._exhausted = False
         self.ledger = Ledger(Path(folder), searcher.space, self.identity(), storage, searcher.direction)
+        self._journal = Journal(Path(folder))
 
     def identity(self) -> dict[str, Any]:
         """What a resumed study must have in common with the one that was started."""
@@ -75,6 +88,7 @@ class Study:
             "searcher": self.searcher.settings(),
             "batch": self.batch,
             "evaluator": describe() if describe else getattr(self._evaluate, "__qualname__", "unnamed"),
+            **({"asynchronous": True} if self.asynchronous else {}),
         }
 
     def __enter__(self) -> Study:
@@ -91,7 +105,7 @@ class Study:
         return self.ledger.records()
 
     def enqueue(self, code: Code) -> None:
-        """Have a code, such as the hand-made one, scored in the next round in one of its places.
+        """Have a code, such as the hand-made one, scored next: in the next round, in one of its places.
 
         Raises:
             SpaceError: If the code is not in the space.
@@ -109,8 +123,7 @@ class Study:
         self.searcher.space.check(code)
         if not math.isfinite(value):
             raise ValueError(f"{code}: expected a finite score, got {value!r}")
-        records = self.records
-        if any(r.round >= 0 for r in records) or code in {r.code for r in records}:
+        if any(r.round >= 0 or r.code == code for r in self.records):
             raise StudyError(f"{code}: known scores are told once, before the first round")
         self.ledger.add(code, -1, "known", 0, float(value))
 
@@ -123,7 +136,7 @@ class Study:
         return self.searcher.recommend(r.observation for r in self.records if r.state != "waiting")
 
     def run(self) -> Code:
-        """Run the rounds that are left.
+        """Score the codes that are left.
 
         Returns:
             The searcher's answer.
@@ -131,62 +144,145 @@ class Study:
         Raises:
             ValueError: If no code could be scored.
         """
-        for round in range(self.rounds):
-            waiting = self._open(round)
-            if waiting:
-                self.on_event(f"round {round + 1} of {self.rounds}: {len(waiting)} codes to score")
-            while waiting:
-                for record in [r for r in waiting if len(r.errors) >= ATTEMPTS]:  # killed while it was written
-                    self.ledger.finish(record.number, None, 0.0, None, last=True)
-                jobs = [Job(r.number, r.code, r.seed) for r in waiting if len(r.errors) < ATTEMPTS]
-                for outcome in self._executor(self._evaluate, jobs):
-                    self._finish(outcome)
-                waiting = [r for r in self.records if r.round == round and r.state == "waiting"]
-        return self.recommend()
+        self._journal.write("driver", "resumed" if self.records else "started", where=here())
+        try:
+            self._run()
+            answer = self.recommend()
+        except KeyboardInterrupt:
+            self._journal.write("end", "interrupted")
+            raise
+        except Exception as error:
+            self._journal.write("end", in_a_line(error))
+            raise
+        self._journal.write("end", "finished")
+        return answer
+
+    def _run(self) -> None:
+        with self._executor.start(self._evaluate) as workers:
+            submitted: dict[int, Record] = {}
+            while True:
+                for record in self._patiently(lambda: self._due(submitted, workers.slots)):
+                    workers.submit(Job(record.number, record.code, record.seed))
+                    submitted[record.number] = record
+                if not submitted:
+                    return
+                for update in workers.wait():
+                    if isinstance(update, Started):
+                        self._note_start(submitted[update.id], update)
+                    else:
+                        self._finish(submitted.pop(update.id), update)
+
+    def _patiently(self, write: Callable[[], T]) -> T:
+        """Write to the ledger; while that is impossible, as on a full disk, wait: no score that is known is lost."""
+        wait = 1.0
+        while True:
+            try:
+                return write()
+            except (StorageInternalError, OSError) as error:
+                cause = in_a_line(error.__cause__ or error)
+                self._say("fault", f"the ledger cannot be written ({cause}): tried again in {wait:g} s")
+                time.sleep(wait)
+                wait = min(2 * wait, _LONGEST_WAIT)
+
+    def _due(self, submitted: Container[int], slots: int) -> list[Record]:
+        """The trials to submit now, new ones among them."""
+        records = self.records
+        if not self.asynchronous and not submitted:
+            done = Counter(r.round for r in records if r.state != "waiting")
+            rounds = (self._open(round) for round in range(self.rounds) if done[round] < self.batch)
+            due = next(filter(None, rounds), [])
+        else:
+            waiting = [r for r in records if r.state == "waiting"]
+            due = [r for r in waiting if r.number not in submitted]
+            if self.asynchronous:
+                due += [r for _ in range(slots - len(waiting)) for r in self._ask()]
+        spent = [r for r in due if len(r.errors) >= ATTEMPTS]  # killed while that was written
+        for record in spent:
+            self.ledger.finish(record.number, None)
+        return self._due(submitted, slots) if spent else due
 
     def _open(self, round: int) -> list[Record]:
         """Write what is missing of a round's trials; those that wait for a score."""
         records = self.records
         mine = [r for r in records if r.round == round]
-        if len(mine) < self.batch:
+        if len(mine) < self.batch and not self._exhausted:
             if not any(r.source == "searcher" for r in mine):  # a round that is under way takes no more
-                for error in self.ledger.claim_enqueued(round, self.batch - len(mine)):
-                    self.on_event(error)
-                mine = [r for r in self.records if r.round == round]
+                mine += self._claim(round, self.batch - len(mine))
             enqueued = [r.code for r in mine if r.source == "enqueued"]
             if len(enqueued) < self.batch:
-                self._prepare(round, records)
                 before = [r.observation for r in records if r.round < round]
-                codes = self.searcher.propose(before, round, self.batch - len(enqueued), enqueued)
+                codes = self._propose(before, round, self.batch - len(enqueued), enqueued)
                 written = {r.code for r in mine}
                 for place, code in enumerate(codes):
                     if code not in written:
                         self.ledger.add(code, round, "searcher", round * self.batch + len(enqueued) + place)
-        return [r for r in self.records if r.round == round and r.state == "waiting"]
+        waiting = [r for r in self.records if r.round == round and r.state == "waiting"]
+        if waiting:
+            self._say("round", f"round {round + 1} of {self.rounds}: {len(waiting)} codes to score")
+        return waiting
 
-    def _prepare(self, round: int, records: list[Record]) -> None:
-        """Keep the candidate set and the refining matrix, and use the kept set: libraries' random streams change."""
-        if not isinstance(self.searcher, AutoBSS):
-            return
-        kept = self.ledger.kept("candidates")
-        if kept is None:
-            self.ledger.keep("candidates", self.searcher.candidates)
-        else:
-            self.searcher.use_candidates(kept)
-        if self.searcher.refining and round:
-            before = [r.observation for r in records if r.round < round]
-            self.ledger.keep(f"refining_{round}", self.searcher.refine(before))
+    def _ask(self) -> list[Record]:
+        """Write the next trial of an asynchronous study, if there is one."""
+        records = self.records
+        number = sum(r.round >= 0 for r in records)
+        if number >= self.rounds * self.batch or self._exhausted:
+            return []
+        round = number // self.batch
+        if claimed := self._claim(round, 1):
+            return claimed
+        before = [r.observation for r in records if r.state != "waiting"]
+        pending = [r.code for r in records if r.state == "waiting"]
+        for code in self._propose(before, round, 1, pending):
+            self.ledger.add(code, round, "searcher", number)
+        return self.records[len(records) :]
 
-    def _finish(self, outcome: Outcome) -> None:
-        record = next(r for r in self.records if r.number == outcome.id)
+    def _claim(self, round: int, most: int) -> list[Record]:
+        """Give trials that users enqueued to a round."""
+        known = {r.number for r in self.records}
+        for error in self.ledger.claim_enqueued(round, most):
+            self._say("fault", error)
+        return [r for r in self.records if r.number not in known]
+
+    def _propose(self, before: list[Observation], round: int, n: int, pending: list[Code]) -> list[Code]:
+        """Ask the searcher, which has the kept candidates: libraries' random streams change."""
+        if isinstance(self.searcher, AutoBSS):
+            kept = self.ledger.kept("candidates")
+            if kept is None:
+                self.ledger.keep("candidates", self.searcher.candidates)
+            else:
+                self.searcher.use_candidates(kept)
+            if self.searcher.refining and round and self.ledger.kept(f"refining_{round}") is None:
+                self.ledger.keep(f"refining_{round}", self.searcher.refine(before))
+        try:
+            return self.searcher.propose(before, round, n, pending)
+        except SpaceError as error:
+            self._exhausted = True
+            self._say("round", str(error))
+            return []
+
+    def _note_start(self, record: Record, started: Started) -> None:
+        if started.attempt > 1:
+            lost = f"{record.code}: its worker was lost; begun again on {started.where}"
+            self._say("fault", lost, record.number)
+        attempt = len(record.errors) + started.attempt
+        self._journal.write("start", f"attempt {attempt}", record.number, started.where)
+
+    def _finish(self, record: Record, outcome: Outcome) -> None:
         value, error = outcome.value, outcome.error
         if value is not None and not math.isfinite(value):
             value, error = None, f"the score is {value}"
-        last = len(record.errors) + 1 >= ATTEMPTS
-        self.ledger.finish(outcome.id, value, outcome.seconds, error, last)
-        if error is not None:
-            self.on_event(f"{record.code} failed ({error}): {'left out' if last else 'tried once more'}")
+        errors = [*record.errors, error] if error is not None else record.errors
+        last = len(errors) >= ATTEMPTS
+        self._patiently(lambda: self.ledger.finish(record.number, value, outcome.seconds, errors, last))
+        if value is None:
+            then = "left out" if last else "tried once more"
+            self._say("fault", f"{record.code} failed ({error}): {then}", record.number)
         else:
-            done = [r for r in self.records if r.value is not None]
+            done = [r for r in self._patiently(self.ledger.records) if r.value is not None]
             best = max(done, key=lambda r: self.searcher._signed(r.value))  # type: ignore[arg-type]
-            self.on_event(f"{record.code} {value:.6g} in {outcome.seconds:.1f} s; best {best.value:.6g} of {len(done)}")
+            text = f"{record.code} {value:.6g} in {outcome.seconds:.1f} s; best {best.value:.6g} of {len(done)}"
+            self._say("score", text, record.number)
+
+    def _say(self, kind: str, text: str, trial: int | None = None) -> None:
+        self._journal.write(kind, text, trial)
+        self.on_event(text)

@@ -1,0 +1,194 @@
+"""Scoring in worker processes of this machine, one a GPU where there are GPUs."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from . import Evaluator, Executor, Job, Outcome, Started, Workers, check_timeout, score
+
+
+class LocalProcesses(Executor):
+    """Jobs in worker processes of this machine.
+
+    With GPUs each worker sees one of them (CUDA_VISIBLE_DEVICES); more workers than GPUs share them. A worker that dies
+    fails the job it had and is replaced. Workers end with the process that started them, even if that is killed.
+
+    Args:
+        workers: How many; as many as there are GPUs, or one, when None.
+        timeout: Seconds after which a job is stopped and has failed; never when None.
+
+    Raises:
+        ValueError: If one of them is not positive.
+    """
+
+    def __init__(self, workers: int | None = None, timeout: float | None = None) -> None:
+        if workers is not None and workers < 1:
+            raise ValueError(f"workers: expected a positive integer, got {workers!r}")
+        check_timeout(timeout)
+        self._gpus = visible_gpus()
+        self.workers, self.timeout = workers or max(1, len(self._gpus)), timeout
+
+    @contextmanager
+    def start(self, evaluate: Evaluator) -> Iterator[Workers]:
+        gpus = [self._gpus[place % len(self._gpus)] if self._gpus else None for place in range(self.workers)]
+        workers = _Processes(evaluate, gpus, self.timeout)
+        try:
+            yield workers
+        finally:
+            workers.stop()
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    if (listed := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name.strip() for name in listed.split(",") if name.strip()]
+    import torch
+
+    return [str(i) for i in range(torch.cuda.device_count())]
+
+
+@dataclass
+class _Worker:
+    """A process, and what it is doing.
+
+    Attributes:
+        process, pipe: The process; the way to it.
+        gpu: What it may use.
+        job, since: What it scores, and since when by time.monotonic; None if it is free.
+    """
+
+    process: Any
+    pipe: Connection
+    gpu: str | None
+    job: Job | None = None
+    since: float = 0.0
+
+
+class _Processes(Workers):
+    def __init__(self, evaluate: Evaluator, gpus: list[str | None], timeout: float | None) -> None:
+        self._evaluate, self._timeout = evaluate, timeout
+        self._slots, self._vacant = len(gpus), gpus[::-1]
+        self._jobs: deque[Job] = deque()
+        self._workers: list[_Worker] = []
+
+    @property
+    def slots(self) -> int:
+        return self._slots
+
+    def submit(self, job: Job) -> None:
+        self._jobs.append(job)
+
+    def wait(self) -> list[Started | Outcome]:
+        started = self._begin()
+        if started:
+            return started
+        busy = {worker.pipe: worker for worker in self._workers if worker.job is not None}
+        left = None
+        if self._timeout is not None:
+            left = max(0.0, min(w.since for w in busy.values()) + self._timeout - time.monotonic())
+        ready = wait(list(busy), left)
+        if ready:
+            return [self._hear(busy[pipe]) for pipe in busy if pipe in ready]
+        late = [w for w in busy.values() if time.monotonic() >= w.since + (self._timeout or 0.0)]
+        return [self._lose(worker, f"no score within {self._timeout:g} s: stopped") for worker in late]
+
+    def _begin(self) -> list[Started | Outcome]:
+        """Give waiting jobs to free workers."""
+        out: list[Started | Outcome] = []
+        while self._jobs:
+            worker = next((w for w in self._workers if w.job is None), None)
+            if worker is None and not self._vacant:
+                break
+            worker = worker or self._hire()
+            job = self._jobs.popleft()
+            worker.job, worker.since = job, time.monotonic()
+            try:
+                worker.pipe.send(job)
+            except OSError:  # it died while it was free
+                self._jobs.appendleft(job)
+                self._dismiss(worker)
+                continue
+            where = f"process {worker.process.pid}" + (f", GPU {worker.gpu}" if worker.gpu is not None else "")
+            out.append(Started(job.id, where))
+        return out
+
+    def _hire(self) -> _Worker:
+        gpu = self._vacant.pop()
+        context, (here, there) = _context(), multiprocessing.Pipe()
+        visible = {"CUDA_VISIBLE_DEVICES": gpu} if gpu is not None else {}
+        process = context.Process(target=_work, args=(self._evaluate, there, {**os.environ, **visible}), daemon=True)
+        process.start()
+        there.close()
+        self._workers.append(worker := _Worker(process, here, gpu))
+        return worker
+
+    def _hear(self, worker: _Worker) -> Outcome:
+        """A busy worker has something to say, or has died."""
+        try:
+            outcome = worker.pipe.recv()
+        except (EOFError, OSError):
+            worker.process.join()
+            return self._lose(worker, f"the worker process died with exit code {worker.process.exitcode}")
+        worker.job = None
+        return outcome
+
+    def _lose(self, worker: _Worker, error: str) -> Outcome:
+        assert worker.job is not None
+        self._dismiss(worker)
+        return Outcome(worker.job.id, None, time.monotonic() - worker.since, error)
+
+    def _dismiss(self, worker: _Worker) -> None:
+        self._workers.remove(worker)
+        self._vacant.append(worker.gpu)
+        worker.pipe.close()
+        worker.process.kill()
+        worker.process.join()
+
+    def stop(self) -> None:
+        for worker in list(self._workers):
+            self._dismiss(worker)
+
+
+def _context() -> Any:
+    """How processes are started: forked from a clean server that has torch already, where there is such a thing.
+
+    Forks of this process could hang, since it may have used torch; processes of their own would import it each.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
+def _work(evaluate: Evaluator, pipe: Connection, environment: Mapping[str, str]) -> None:
+    """A worker: score jobs until the pipe is closed or the parent is gone."""
+    os.environ.clear()  # a fork server's is that of its start
+    os.environ.update(environment)
+    end_with_parent()
+    try:
+        while True:
+            pipe.send(score(evaluate, pipe.recv()))
+    except (EOFError, OSError, KeyboardInterrupt):
+        pass
+
+
+def end_with_parent() -> None:
+    """End this process when the one that started it has ended."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def end() -> None:
+            parent.join()
+            os._exit(1)
+
+        threading.Thread(target=end, daemon=True).start()
