@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test test-slow lint format types cards benchmarks peers study clean
+.PHONY: setup demo test test-slow lint format types cards benchmarks peers asynchronous study clean
 
 setup: $(READY)
 
@@ -37,12 +37,16 @@ types: $(READY)
 cards: $(READY)  ## write model_cards/ and docs/costs.md from the registry
 	$(BIN)/python -m autobss_zoo.cards
 
-benchmarks: $(READY)  ## every figure that README states, but for the next
-	for script in closed_form import_time throughput training_speed small_data small_recipes search_speed detectors; do \
+benchmarks: $(READY)  ## every figure that README states, but for the next two
+	for script in closed_form import_time throughput training_speed small_data small_recipes search_speed detectors \
+		engine_overhead large_study; do \
 		$(BIN)/python benchmarks/$$script.py --write || exit 1; done
 
 peers: $(READY)  ## AutoBSS beside other searchers: make peers TABLE=Results_MobileNet.json (hours; goes on where it was)
 	$(BIN)/python benchmarks/search_peers.py --table $(TABLE) --write
+
+asynchronous: $(READY)  ## rounds beside the asynchronous mode: make asynchronous TABLE=Results_MobileNet.json
+	$(BIN)/python benchmarks/asynchronous.py --table $(TABLE) --write
 
 SCALE ?= full
 study: $(READY)  ## AutoBSS, random search and the hand-made network on Fashion-MNIST (hours on a GPU; SCALE=cpu is shorter)

@@ -40,9 +40,9 @@ class Score:
         return float(sum((i + 1) * v**0.5 for i, v in enumerate(code.values)) + (seed * 7 % 5) / 10)
 
 
-def study(folder, seconds=0.0, workers=0, **kwargs):
+def study(folder, seconds=0.0, workers=0, executor=None, **kwargs):
     warnings.simplefilter("ignore")
-    executor = LocalProcesses(workers) if workers else InProcess()
+    executor = executor or (LocalProcesses(workers) if workers else InProcess())
     return Study(folder, AutoBSS(killable(), n_candidates=300), Score(seconds), executor, rounds=3, batch=8, **kwargs)
 
 

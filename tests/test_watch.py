@@ -382,7 +382,7 @@ def test_a_terminal_waits_for_a_study_follows_it_and_ends_with_it(tmp_path, term
     folder.mkdir()
     watching = terminal("watch", str(folder), "--interval", "0.1")
     watching.read("waiting for a study; ")
-    driving = start(folder, 0.3)
+    driving = start(folder, 1.0)  # long enough that a busy machine sees it run
     watching.read(r"0:00:0\d +table_watched\{\S+ +this process")
     watching.read("running since ")
     watching.read(r"about \d:\d\d:\d\d left")

@@ -34,6 +34,7 @@ def add_commands(commands: Any) -> None:
     source = verb.add_mutually_exclusive_group()
     source.add_argument("--train", metavar="RECIPE", help="what trains each code (`autobss recipes`)")
     source.add_argument("--table", metavar="FILE", help="a table of finished trainings to look scores up in")
+    verb.add_argument("--data-dir", metavar="FOLDER", help="where the training's data are")
     verb.add_argument("--searcher", help="autobss (default), paper, random, evolution or local")
     verb.add_argument("--rounds", type=int, help="rounds (4)")
     verb.add_argument("--batch", type=int, help="codes in a round (16)")
@@ -80,6 +81,8 @@ def _search(arguments: argparse.Namespace) -> int:
     given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
     if arguments.train is not None:
         given["training"] = {"base": arguments.train}
+    if arguments.data_dir is not None:
+        given["training"] = {**given.get("training", {}), "data_dir": arguments.data_dir}
     settings = merged(given, parse_settings(arguments.set))
     recipe = Recipe.load(arguments.recipe or {}, settings)
     recipe = Recipe.load(yaml.safe_load(recipe.dump()))  # as workers in other folders see it

@@ -11,15 +11,19 @@ with the scores that it has, and the searcher steers around the code.
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
+import numpy as np
 from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from autobss_zoo.codes import Code
 
@@ -161,7 +165,7 @@ class Study:
         with self._executor.start(self._evaluate) as workers:
             submitted: dict[int, Record] = {}
             while True:
-                for record in self._patiently(lambda: self._due(submitted, workers.slots)):
+                for record in self._due(submitted, workers.slots):
                     workers.submit(Job(record.number, record.code, record.seed))
                     submitted[record.number] = record
                 if not submitted:
@@ -178,87 +182,114 @@ class Study:
         while True:
             try:
                 return write()
-            except (StorageInternalError, OSError) as error:
+            except (SQLAlchemyError, StorageInternalError, OSError) as error:
                 cause = in_a_line(error.__cause__ or error)
                 self._say("fault", f"the ledger cannot be written ({cause}): tried again in {wait:g} s")
                 time.sleep(wait)
                 wait = min(2 * wait, _LONGEST_WAIT)
 
-    def _due(self, submitted: Container[int], slots: int) -> list[Record]:
-        """The trials to submit now, new ones among them."""
-        records = self.records
-        if not self.asynchronous and not submitted:
+    def _due(self, submitted: Container[int], slots: int) -> Iterator[Record]:
+        """The trials to submit now; new ones as soon as they are written."""
+        records = self._patiently(self.ledger.records)
+        waiting = [r for r in records if r.state == "waiting"]
+        if self.asynchronous or submitted:
+            yield from self._left([r for r in waiting if r.number not in submitted])
+        if self.asynchronous:
+            for _ in range(slots - len(waiting)):
+                yield from self._ask()
+        elif not submitted:
             done = Counter(r.round for r in records if r.state != "waiting")
-            rounds = (self._open(round) for round in range(self.rounds) if done[round] < self.batch)
-            due = next(filter(None, rounds), [])
-        else:
-            waiting = [r for r in records if r.state == "waiting"]
-            due = [r for r in waiting if r.number not in submitted]
-            if self.asynchronous:
-                due += [r for _ in range(slots - len(waiting)) for r in self._ask()]
-        spent = [r for r in due if len(r.errors) >= ATTEMPTS]  # killed while that was written
-        for record in spent:
-            self.ledger.finish(record.number, None)
-        return self._due(submitted, slots) if spent else due
+            for round in (r for r in range(self.rounds) if done[r] < self.batch):
+                if due := self._open(round):
+                    yield from due
+                    return
 
-    def _open(self, round: int) -> list[Record]:
-        """Write what is missing of a round's trials; those that wait for a score."""
-        records = self.records
+    def _left(self, records: list[Record]) -> list[Record]:
+        """Without those that a killed driver found to have failed too often."""
+        for number in (r.number for r in records if len(r.errors) >= ATTEMPTS):
+            self._patiently(partial(self.ledger.finish, number, None))
+        return [r for r in records if len(r.errors) < ATTEMPTS]
+
+    def _open(self, round: int) -> Iterable[Record]:
+        """A round's trials that have no score, the missing ones written as they are taken; none if there are none."""
+        records = self._patiently(self.ledger.records)
         mine = [r for r in records if r.round == round]
-        if len(mine) < self.batch and not self._exhausted:
-            if not any(r.source == "searcher" for r in mine):  # a round that is under way takes no more
-                mine += self._claim(round, self.batch - len(mine))
-            enqueued = [r.code for r in mine if r.source == "enqueued"]
-            if len(enqueued) < self.batch:
-                before = [r.observation for r in records if r.round < round]
-                codes = self._propose(before, round, self.batch - len(enqueued), enqueued)
-                written = {r.code for r in mine}
-                for place, code in enumerate(codes):
-                    if code not in written:
-                        self.ledger.add(code, round, "searcher", round * self.batch + len(enqueued) + place)
-        waiting = [r for r in self.records if r.round == round and r.state == "waiting"]
-        if waiting:
-            self._say("round", f"round {round + 1} of {self.rounds}: {len(waiting)} codes to score")
-        return waiting
+        if len(mine) < self.batch and not any(r.source == "searcher" for r in mine):
+            mine += self._claim(round, self.batch - len(mine))  # a round that is under way takes no more
+        enqueued = [r.code for r in mine if r.source == "enqueued"]
+        missing: dict[Code, int] = {}
+        if len(mine) < self.batch:
+            before = [r.observation for r in records if r.round < round]
+            codes = self._propose(before, round, self.batch - len(enqueued), enqueued)
+            seeds = itertools.count(round * self.batch + len(enqueued))
+            written = {r.code for r in mine}
+            missing = {code: seed for code, seed in zip(codes, seeds, strict=False) if code not in written}
+        waiting = self._left([r for r in mine if r.state == "waiting"])
+        if n := len(waiting) + len(missing):
+            self._say("round", f"round {round + 1} of {self.rounds}: {n} codes to score")
+        new = (self._add(code, round, seed) for code, seed in missing.items())
+        return itertools.chain(waiting, new) if n else ()
 
     def _ask(self) -> list[Record]:
-        """Write the next trial of an asynchronous study, if there is one."""
-        records = self.records
+        """The next trial of an asynchronous study, if there is one."""
+        records = self._patiently(self.ledger.records)
         number = sum(r.round >= 0 for r in records)
-        if number >= self.rounds * self.batch or self._exhausted:
+        if number >= self.rounds * self.batch:
             return []
         round = number // self.batch
         if claimed := self._claim(round, 1):
             return claimed
         before = [r.observation for r in records if r.state != "waiting"]
         pending = [r.code for r in records if r.state == "waiting"]
-        for code in self._propose(before, round, 1, pending):
-            self.ledger.add(code, round, "searcher", number)
-        return self.records[len(records) :]
+        return [self._add(code, round, number) for code in self._propose(before, round, 1, pending)]
+
+    def _add(self, code: Code, round: int, seed: int) -> Record:
+        """Write a trial, once."""
+
+        def written() -> Record | None:
+            return next((r for r in reversed(self.ledger.records()) if r.code == code), None)
+
+        def write() -> Record:
+            if written() is None:  # else it was, although an error was reported
+                self.ledger.add(code, round, "searcher", seed)
+            return cast(Record, written())
+
+        return self._patiently(write)
 
     def _claim(self, round: int, most: int) -> list[Record]:
         """Give trials that users enqueued to a round."""
-        known = {r.number for r in self.records}
-        for error in self.ledger.claim_enqueued(round, most):
-            self._say("fault", error)
-        return [r for r in self.records if r.number not in known]
+        known = {r.number for r in self._patiently(self.ledger.records)}
+
+        def claim() -> list[Record]:
+            """Those that were claimed before a write failed count."""
+            count = sum(r.number not in known for r in self.ledger.records())
+            for error in self.ledger.claim_enqueued(round, most - count):
+                self._say("fault", error)
+            return [r for r in self.ledger.records() if r.number not in known]
+
+        return self._patiently(claim)
 
     def _propose(self, before: list[Observation], round: int, n: int, pending: list[Code]) -> list[Code]:
         """Ask the searcher, which has the kept candidates: libraries' random streams change."""
+        if self._exhausted:
+            return []
         if isinstance(self.searcher, AutoBSS):
             kept = self.ledger.kept("candidates")
             if kept is None:
-                self.ledger.keep("candidates", self.searcher.candidates)
+                self._keep("candidates", self.searcher.candidates)
             else:
                 self.searcher.use_candidates(kept)
             if self.searcher.refining and round and self.ledger.kept(f"refining_{round}") is None:
-                self.ledger.keep(f"refining_{round}", self.searcher.refine(before))
+                self._keep(f"refining_{round}", self.searcher.refine(before))
         try:
             return self.searcher.propose(before, round, n, pending)
         except SpaceError as error:
             self._exhausted = True
             self._say("round", str(error))
             return []
+
+    def _keep(self, name: str, array: np.ndarray) -> None:
+        self._patiently(lambda: self.ledger.keep(name, array))
 
     def _note_start(self, record: Record, started: Started) -> None:
         if started.attempt > 1:

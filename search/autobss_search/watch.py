@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from rich.console import Console, Group, RenderableType
@@ -25,7 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from .console import print_rich
 from .errors import StudyError
 from .journal import Entry, Status, read_journal, status
-from .ledger import NAME, Reader, Record
+from .ledger import Reader, Record
 from .recipe import Recipe
 from .report import ranked
 
@@ -145,7 +144,7 @@ def _open_reader(folder: Path, storage: str | None) -> Reader:
         return sqlite3.connect(f"{path.as_uri()}?mode=ro", timeout=1, uri=True, check_same_thread=False)
 
     settings = {} if storage else {"creator": connect}
-    return Reader(optuna.load_study(study_name=NAME, storage=RDBStorage(storage or "sqlite:///study.db", settings)))
+    return Reader(RDBStorage(storage or "sqlite:///study.db", settings))
 
 
 def _cause(error: BaseException) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -78,12 +79,13 @@ class RayCluster(Executor):
 
         Raises:
             ConnectionError: If there is no such cluster.
-            StudyError: If the cluster has no room for a trial.
+            StudyError: If the cluster has no room for a trial; from `Workers.wait`, if its workers cannot begin any.
         """
         import ray
 
         connected = ray.is_initialized()
         if not connected:
+            _check_address(self.address or os.environ.get("RAY_ADDRESS") or "auto")
             ray.init(self.address, log_to_driver=False)
         try:
             if not self.capacity():
@@ -113,6 +115,17 @@ class RayCluster(Executor):
         while sum(min(n, trials + 1) for n in held) >= (trials + 1) * self.nodes:
             trials += 1
         return trials
+
+
+def _check_address(address: str) -> None:
+    """Raise a ConnectionError if nobody answers there, which Ray itself finds out in minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            message = f"{address}: no Ray cluster answers there ({error}); `ray start --head` starts one"
+            raise ConnectionError(message) from None
 
 
 @dataclass
@@ -179,6 +192,10 @@ class _Trials(Workers):
         flight = self._forget(ref)
         try:
             return ray.get(ref)
+        except (ray.exceptions.RayTaskError, ray.exceptions.RuntimeEnvSetupError) as error:
+            # A trial's own errors are outcomes: this is of all trials, such as a module that workers do not have.
+            cause = in_a_line(getattr(error, "cause", None) or error)
+            raise StudyError(f"the cluster's workers cannot begin a trial: {cause}") from None
         except ray.exceptions.RayError as error:
             seconds = time.monotonic() - flight.since if flight.since is not None else 0.0
             return Outcome(flight.job.id, None, seconds, in_a_line(error))
@@ -287,8 +304,6 @@ def _check(others: list[Any], timeout: float) -> None:
 
 
 def _free_port() -> int:
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("", 0))
         return probe.getsockname()[1]

@@ -79,6 +79,7 @@ class _Processes(Workers):
         self._slots, self._vacant = len(gpus), gpus[::-1]
         self._jobs: deque[Job] = deque()
         self._workers: list[_Worker] = []
+        self._started: list[Started | Outcome] = []
 
     @property
     def slots(self) -> int:
@@ -86,10 +87,12 @@ class _Processes(Workers):
 
     def submit(self, job: Job) -> None:
         self._jobs.append(job)
+        self._begin()
 
     def wait(self) -> list[Started | Outcome]:
-        started = self._begin()
-        if started:
+        self._begin()
+        if self._started:
+            started, self._started = self._started, []
             return started
         busy = {worker.pipe: worker for worker in self._workers if worker.job is not None}
         left = None
@@ -97,13 +100,15 @@ class _Processes(Workers):
             left = max(0.0, min(w.since for w in busy.values()) + self._timeout - time.monotonic())
         ready = wait(list(busy), left)
         if ready:
-            return [self._hear(busy[pipe]) for pipe in busy if pipe in ready]
-        late = [w for w in busy.values() if time.monotonic() >= w.since + (self._timeout or 0.0)]
-        return [self._lose(worker, f"no score within {self._timeout:g} s: stopped") for worker in late]
+            heard: list[Started | Outcome] = [self._hear(busy[pipe]) for pipe in busy if pipe in ready]
+        else:
+            late = [w for w in busy.values() if time.monotonic() >= w.since + (self._timeout or 0.0)]
+            heard = [self._lose(worker, f"no score within {self._timeout:g} s: stopped") for worker in late]
+        self._begin()  # so that no worker waits while the outcomes are written
+        return heard
 
-    def _begin(self) -> list[Started | Outcome]:
+    def _begin(self) -> None:
         """Give waiting jobs to free workers."""
-        out: list[Started | Outcome] = []
         while self._jobs:
             worker = next((w for w in self._workers if w.job is None), None)
             if worker is None and not self._vacant:
@@ -118,8 +123,7 @@ class _Processes(Workers):
                 self._dismiss(worker)
                 continue
             where = f"process {worker.process.pid}" + (f", GPU {worker.gpu}" if worker.gpu is not None else "")
-            out.append(Started(job.id, where))
-        return out
+            self._started.append(Started(job.id, where))
 
     def _hire(self) -> _Worker:
         gpu = self._vacant.pop()

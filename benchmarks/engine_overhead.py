@@ -1,0 +1,114 @@
+"""What the engine takes beside the trainings: searcher, ledger and executor.
+
+Trainings sleep. Rounds are synchronous, of three trainings for each worker, so that none is idle at the end of a round
+but for the engine. Overhead is what workers are idle, beside what they train: between two rounds, while the driver
+proposes codes and writes them down, and within rounds. Start-up, until a worker has its first training, is apart; Ray
+itself runs before that. Target: an overhead of 5%.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+from itertools import product
+
+import numpy as np
+from machine import parser, report
+from rich.progress import track
+
+from autobss_search import AutoBSS, get_space
+from autobss_search.executors import Executor
+from autobss_search.executors.cluster import RayCluster
+from autobss_search.executors.processes import LocalProcesses
+from autobss_search.study import Study
+from autobss_zoo import Code
+
+TARGET = 0.05
+SPACE = "mnv2_small"
+WORKERS = (1, 4, 16)
+EACH = 3  # trainings of a worker in a round
+
+
+def train(seconds: float, code: Code, seed: int) -> float:
+    """The score is when the training has begun, which nobody knows better."""
+    begun = time.time()
+    time.sleep(seconds)
+    return begun
+
+
+def on_ray(workers: int) -> Executor:
+    import ray
+
+    ray.init("local", num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    return RayCluster()
+
+
+EXECUTORS: dict[str, Callable[[int], Executor]] = {"LocalProcesses": LocalProcesses, "RayCluster": on_ray}
+
+
+def measure(name: str, workers: int, seconds: float, rounds: int) -> dict[str, float]:
+    """Run a study of trainings of so many seconds.
+
+    Returns:
+        Seconds from the beginning of its run to the end, and of these, in the mean of the workers: until the first
+        training began, from the last score of a round to the first training of the next, and of trainings.
+    """
+    warnings.simplefilter("ignore")
+    searcher, executor = AutoBSS(get_space(SPACE)), EXECUTORS[name](workers)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Study(folder, searcher, partial(train, seconds), executor, rounds, EACH * workers) as study,
+    ):
+        start = time.time()
+        study.run()
+        end = time.time()
+        begun = np.array([r.value for r in study.records], float).reshape(rounds, -1)
+        lengths = np.array([r.seconds for r in study.records], float).reshape(rounds, -1)
+    return {
+        "seconds": end - start,
+        "start_up": float(np.sort(begun[0])[:workers].mean() - start),
+        "between": float((begun[1:].min(axis=1) - (begun + lengths)[:-1].max(axis=1)).sum()),
+        "trained": float(lengths.sum() / workers),
+    }
+
+
+def alone(*job: object) -> dict[str, float]:
+    """`measure` in a process of its own, with a start-up of its own."""
+    done = subprocess.run([sys.executable, __file__, json.dumps(job)], stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))  # Ray prints, too
+
+
+def main() -> int:
+    arguments = parser(__doc__)
+    arguments.add_argument("--seconds", type=float, default=5.0, help="of a training (5)")
+    arguments.add_argument("--rounds", type=int, default=4, help="more than one (4)")
+    options = arguments.parse_args()
+    rows, met = [], True
+    for name, workers in track(list(product(EXECUTORS, WORKERS)), "studies"):
+        m = alone(name, workers, options.seconds, options.rounds)
+        idle = m["seconds"] - m["start_up"] - m["trained"]
+        met &= idle <= TARGET * m["trained"]
+        shares = (idle, m["between"], idle - m["between"], idle + m["start_up"])
+        rows.append([name, str(workers), str(EACH * workers * options.rounds), f"{m['start_up']:.1f}"])
+        rows[-1] += [f"{m['between'] / (options.rounds - 1):.2f}", *(f"{100 * s / m['trained']:.1f}" for s in shares)]
+    header = ["executor", "workers", "trainings", "s of start-up", "s between two rounds", "% overhead"]
+    header += ["% between rounds", "% within rounds", "% with start-up"]
+    title = (
+        f"Overhead of a study (AutoBSS, {SPACE}, {options.rounds} rounds of {EACH} x workers codes) beside trainings "
+        f"that sleep for {options.seconds:g} s"
+    )
+    return report(__file__, title, header, rows, met, options)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 2 and sys.argv[1].startswith("["):
+        print(json.dumps(measure(*json.loads(sys.argv[1]))))
+    else:
+        sys.exit(main())
