@@ -316,7 +316,7 @@ class Terminal:
 
     def __init__(self, *arguments):
         self._master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 200, 0, 0))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "autobss_search.cli", *arguments],
             stdin=slave,
@@ -382,7 +382,7 @@ def test_a_terminal_waits_for_a_study_follows_it_and_ends_with_it(tmp_path, term
     folder.mkdir()
     watching = terminal("watch", str(folder), "--interval", "0.1")
     watching.read("waiting for a study; ")
-    driving = start(folder, 1.0)  # long enough that a busy machine sees it run
+    driving = start(folder, 0.5)
     watching.read(r"0:00:0\d +table_watched\{\S+ +this process")
     watching.read("running since ")
     watching.read(r"about \d:\d\d:\d\d left")
