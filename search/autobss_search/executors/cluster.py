@@ -153,6 +153,7 @@ class _Trials(Workers):
         board = ray.remote(_Board).options(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)
         self._board: Any = board.remote()
         self._flights: dict[Any, _Flight] = {}
+        self._begun = False
 
     @property
     def slots(self) -> int:
@@ -178,6 +179,7 @@ class _Trials(Workers):
             updates: list[Started | Outcome] = []
             flights = {flight.job.id: flight for flight in self._flights.values()}
             for started in ray.get(self._board.take.remote()):
+                self._begun = True
                 if started.id in flights:
                     flights[started.id].since = time.monotonic()
                     updates.append(started)
@@ -192,13 +194,15 @@ class _Trials(Workers):
         flight = self._forget(ref)
         try:
             return ray.get(ref)
-        except (ray.exceptions.RayTaskError, ray.exceptions.RuntimeEnvSetupError) as error:
-            # A trial's own errors are outcomes: this is of all trials, such as a module that workers do not have.
-            cause = in_a_line(getattr(error, "cause", None) or error)
-            raise StudyError(f"the cluster's workers cannot begin a trial: {cause}") from None
         except ray.exceptions.RayError as error:
+            cause = in_a_line(getattr(error, "cause", None) or error)
+            if not self._begun and isinstance(
+                error, (ray.exceptions.RayTaskError, ray.exceptions.RuntimeEnvSetupError)
+            ):
+                # What a trial raises is its outcome: this is of all trials, such as a module that workers do not have.
+                raise StudyError(f"the cluster's workers cannot begin a trial: {cause}") from None
             seconds = time.monotonic() - flight.since if flight.since is not None else 0.0
-            return Outcome(flight.job.id, None, seconds, in_a_line(error))
+            return Outcome(flight.job.id, None, seconds, cause)
 
     def _late(self, ref: Any) -> bool:
         since, timeout = self._flights[ref].since, self._cluster.timeout
