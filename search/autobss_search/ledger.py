@@ -162,7 +162,8 @@ class Ledger:
         """
         errors = []
         known = {record.code for record in self.records()}
-        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        study = self._storage.get_study_id_from_name(NAME)  # the study itself would read all trials first
+        waiting = self._storage.get_all_trials(study, deepcopy=False, states=(TrialState.WAITING,))
         for trial in [t for t in waiting if "code" not in t.user_attrs][:most]:
             try:
                 code = self._code(trial.system_attrs.get("fixed_params", {}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -24,9 +25,11 @@ def rounds(records: Sequence[Record], direction: str = "maximize") -> list[dict[
     Rounds count from 1; 0 has the scores that were known before.
     """
     better: Callable[..., float | None] = max if direction == "maximize" else min
+    by_round: dict[int, list[Record]] = defaultdict(list)
+    for r in records:
+        by_round[r.round].append(r)
     out = []
-    for round in sorted({r.round for r in records}):
-        mine = [r for r in records if r.round == round]
+    for round, mine in sorted(by_round.items()):
         values = [r.value for r in mine if r.value is not None]
         out.append(
             {
