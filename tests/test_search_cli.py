@@ -219,3 +219,12 @@ def test_plots_need_scores(tmp_path):
         plot_history([], tmp_path / "h.png")
     with pytest.raises(ValueError, match="at least 8 trials with a score, got 0"):
         plot_refining(None, [], tmp_path / "r.png")
+
+
+def test_of_many_rounds_the_last_are_shown(tmp_path, capsys):
+    command = ["search", "--table", table(tmp_path, "many"), "--searcher", "random", "--rounds", "23", "--batch", "2"]
+    assert main([*command, "--folder", str(tmp_path / "s")]) == 0
+    out = capsys.readouterr().out
+    assert "and 3 earlier rounds; " in out
+    shown = [int(line.split()[1]) for line in out.splitlines() if line.startswith("│ ") and line.split()[1].isdigit()]
+    assert shown == list(range(4, 24))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .recipe import Recipe
 
 RECIPE = "search.yaml"
-FAULTS = 20  # that are shown
+LISTED = 20  # rounds and faults that are shown
 
 
 def add_commands(commands: Any) -> None:
@@ -172,9 +172,12 @@ def _show(folder: Path, records: list[Record], answer: Any, direction: str, top:
     summary = Table(title="Rounds")
     for name in ("round", "trials", "scored", "failed", "waiting", "best", "mean", "seconds"):
         summary.add_column(name, justify="right")
-    for line in rounds(records, direction):
+    lines = rounds(records, direction)
+    for line in lines[-LISTED:]:
         summary.add_row(*(f"{v:.6g}" if isinstance(v, float) else "" if v is None else str(v) for v in line.values()))
     print_rich(summary)
+    if len(lines) > LISTED:
+        print(f"and {len(lines) - LISTED} earlier rounds; `autobss report {folder} --csv FILE` has all trials")
     _show_faults(folder)
     best = ranked(records, direction)[:top]
     if best:
@@ -202,12 +205,12 @@ def _show_faults(folder: Path) -> None:
     table = Table("time", title="What went wrong")
     table.add_column("trial", justify="right")
     table.add_column("what")
-    for fault in faults[-FAULTS:]:
+    for fault in faults[-LISTED:]:
         when = datetime.fromtimestamp(fault.time).isoformat(" ", "seconds")
         table.add_row(when, "" if fault.trial is None else str(fault.trial), Text(fault.text))
     print_rich(table)
-    if len(faults) > FAULTS:
-        print(f"and {len(faults) - FAULTS} earlier; {NAME} has all")
+    if len(faults) > LISTED:
+        print(f"and {len(faults) - LISTED} earlier; {NAME} has all")
 
 
 def _report(arguments: argparse.Namespace) -> int:
