@@ -14,6 +14,7 @@ from autobss_search.errors import StudyError
 from autobss_search.evaluators.training import Training
 from autobss_search.executors import Job, Outcome, Started
 from autobss_search.executors.cluster import RayCluster
+from autobss_search.journal import read_journal, status
 from autobss_search.ledger import read_records
 from autobss_search.study import Study
 from autobss_zoo import Code
@@ -70,6 +71,9 @@ def test_a_study_on_a_cluster_is_the_one_in_this_process(address, tmp_path):
         with study(tmp_path / name, executor=executor) as running:
             running.run()
     assert outcome(tmp_path / "ray") == outcome(tmp_path / "here")
+    faults = [e.text for e in status(read_journal(tmp_path / "ray")).faults]
+    assert faults
+    assert not any("worker was lost" in text for text in faults), "failed trials, which the study has tried once more"
     assert not ray.is_initialized()
 
 

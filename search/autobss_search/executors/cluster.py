@@ -6,6 +6,7 @@ several GPUs or nodes has a placement group, and torchrun's engine in it.
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import socket
@@ -134,11 +135,13 @@ class _Flight:
 
     Attributes:
         job: The job.
+        ticket: The submission's number: a study submits a failed job again.
         group: Its placement group, if it has one.
         since: When its latest attempt began, by time.monotonic; None before.
     """
 
     job: Job
+    ticket: int
     group: Any
     since: float | None = None
 
@@ -153,6 +156,7 @@ class _Trials(Workers):
         board = ray.remote(_Board).options(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)
         self._board: Any = board.remote()
         self._flights: dict[Any, _Flight] = {}
+        self._tickets = itertools.count()
         self._begun = False
 
     @property
@@ -162,14 +166,15 @@ class _Trials(Workers):
     def submit(self, job: Job) -> None:
         import ray
 
-        cluster, group = self._cluster, None
+        cluster, ticket, group = self._cluster, next(self._tickets), None
         if cluster.nodes > 1 or cluster.processes > 1:
             strategy = "STRICT_SPREAD" if cluster.nodes > 1 else "STRICT_PACK"
             group = ray.util.placement_group([cluster.bundle] * cluster.nodes, strategy)
         again = {"max_retries": cluster.retries, "retry_exceptions": [_NodeLostError]}
         task = _task(_trial, cluster.bundle, group, 0, name=f"trial {job.id}", **again)
-        ref = task.remote(self._evaluate, job, self._board, cluster.bundle, cluster.nodes, cluster.processes)
-        self._flights[ref] = _Flight(job, group)
+        room = (cluster.bundle, cluster.nodes, cluster.processes)
+        ref = task.remote(self._evaluate, job, ticket, self._board, *room)
+        self._flights[ref] = _Flight(job, ticket, group)
 
     def wait(self) -> list[Started | Outcome]:
         import ray
@@ -177,12 +182,12 @@ class _Trials(Workers):
         while True:
             done, _ = ray.wait(list(self._flights), timeout=_TICK)
             updates: list[Started | Outcome] = []
-            flights = {flight.job.id: flight for flight in self._flights.values()}
-            for started in ray.get(self._board.take.remote()):
+            flights = {flight.ticket: flight for flight in self._flights.values()}
+            for ticket, where, attempt in ray.get(self._board.take.remote()):
                 self._begun = True
-                if started.id in flights:
-                    flights[started.id].since = time.monotonic()
-                    updates.append(started)
+                if ticket in flights:
+                    flights[ticket].since = time.monotonic()
+                    updates.append(Started(flights[ticket].job.id, where, attempt))
             updates += [self._land(ref) for ref in done]
             updates += [self._stop_late(ref) for ref in list(self._flights) if self._late(ref)]
             if updates:
@@ -237,13 +242,14 @@ class _Board:
 
     def __init__(self) -> None:
         self._attempts: Counter[int] = Counter()
-        self._news: list[Started] = []
+        self._news: list[tuple[int, str, int]] = []
 
-    def start(self, id: int, where: str) -> None:
-        self._attempts[id] += 1
-        self._news.append(Started(id, where, self._attempts[id]))
+    def start(self, ticket: int, where: str) -> None:
+        self._attempts[ticket] += 1
+        self._news.append((ticket, where, self._attempts[ticket]))
 
-    def take(self) -> list[Started]:
+    def take(self) -> list[tuple[int, str, int]]:
+        """Each ticket that has begun, where, and how often it has, since the last time."""
         news, self._news = self._news, []
         return news
 
@@ -263,13 +269,15 @@ def _task(function: Any, bundle: dict[str, float], group: Any, index: int, **opt
     return ray.remote(num_cpus=bundle["CPU"], num_gpus=bundle["GPU"], **options)(function)
 
 
-def _trial(evaluate: Evaluator, job: Job, board: Any, bundle: dict[str, float], nodes: int, processes: int) -> Outcome:
+def _trial(
+    evaluate: Evaluator, job: Job, ticket: int, board: Any, bundle: dict[str, float], nodes: int, processes: int
+) -> Outcome:
     """The task that scores a job: alone, or as the first node of several."""
     import ray
 
     context = ray.get_runtime_context()
     where = f"{ray.util.get_node_ip_address()}, node {context.get_node_id()[:8]}, process {os.getpid()}"
-    board.start.remote(job.id, where)
+    board.start.remote(ticket, where)
     if nodes == 1 and processes == 1:
         return score(evaluate, job)
     group = ray.util.get_current_placement_group()
