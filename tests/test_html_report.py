@@ -353,7 +353,7 @@ def test_networks_are_compared_by_stage_with_the_hand_made_one(browser, tmp_path
     with Study(tmp_path / "study", one, lambda code, seed: float(sum(code.channels)), rounds=1, batch=4) as study:
         answer, records = study.run(), study.records
     path = tmp_path / "r.html"
-    counting = {"input_size": 8, "in_chans": 3, "num_classes": 10, "detector": "retinanet"}
+    counting = {"input_size": 8, "in_chans": 3, "num_classes": 10}
     write_html(path, NAME, one, records, [], answer, 4, counting)
     show(browser, path)
     figure = json.loads(re.search(r'id="allocation".*?json">(.*?)</script>', own_part(path)).group(1))

@@ -228,3 +228,9 @@ def test_of_many_rounds_the_last_are_shown(tmp_path, capsys):
     assert "and 3 earlier rounds; " in out
     shown = [int(line.split()[1]) for line in out.splitlines() if line.startswith("│ ") and line.split()[1].isdigit()]
     assert shown == list(range(4, 24))
+
+
+def test_stages_are_counted_as_those_of_the_trained_networks():
+    settings = {"space": "resnet18_small", "training": {"base": "small/digits", "input_size": 8}}
+    assert Recipe(**settings).stage_counting == {"input_size": 8, "in_chans": 1, "num_classes": 10}
+    assert Recipe(table="unread.json").stage_counting == {}

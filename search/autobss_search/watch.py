@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import sqlite3
 import sys
 import time
@@ -10,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from threading import Event
 from typing import NamedTuple
 
 from optuna.exceptions import StorageInternalError
@@ -77,8 +79,18 @@ def watch(folder: Path, load: Callable[[], Recipe], interval: float, once: bool)
     if once or not sys.stdout.isatty():
         print_rich(watcher.look(time.time()))
         return
+    stop = Event()
+    # A KeyboardInterrupt could come where it is ignored, as when a connection is given back.
+    before = signal.signal(signal.SIGINT, lambda *_: stop.set())
+    try:
+        _follow(watcher, folder, interval, stop)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _follow(watcher: Watcher, folder: Path, interval: float, stop: Event) -> None:
     with Live(Text(f"reading {folder}"), console=Console(), auto_refresh=False) as live:
-        while not watcher.finished:
+        while not (watcher.finished or stop.is_set()):
             try:
                 seen = watcher.look(time.time(), rows=max(1, min(20, live.console.height - 24)))
             except StudyError:
@@ -86,7 +98,7 @@ def watch(folder: Path, load: Callable[[], Recipe], interval: float, once: bool)
                     raise
                 seen = Text(f"{folder}: waiting for a study; `autobss search --folder {folder}` starts one")
             live.update(seen, refresh=True)
-            time.sleep(0 if watcher.finished else interval)
+            stop.wait(0 if watcher.finished else interval)
 
 
 class Watcher:
