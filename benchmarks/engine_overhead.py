@@ -9,9 +9,7 @@ adds to it are its asks, which take no longer when trainings do.
 
 from __future__ import annotations
 
-import json
 import logging
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,7 +18,7 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-from machine import parser, report
+from machine import alone, answer, parser, report
 from rich.progress import track
 
 from autobss_search import AutoBSS, RandomSearch, get_space
@@ -87,12 +85,6 @@ def measure(name: str, codes: str, workers: int, seconds: float, rounds: int) ->
     }
 
 
-def alone(*job: object) -> dict[str, float]:
-    """`measure` in a process of its own, with a start-up of its own."""
-    done = subprocess.run([sys.executable, __file__, json.dumps(job)], stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))  # Ray prints, too
-
-
 def main() -> int:
     arguments = parser(__doc__)
     arguments.add_argument("--seconds", type=float, default=5.0, help="of a training (5)")
@@ -100,7 +92,7 @@ def main() -> int:
     options = arguments.parse_args()
     rows, met = [], True
     for name, codes, workers in track(CASES, "studies"):
-        m = alone(name, codes, workers, options.seconds, options.rounds)
+        m = alone(__file__, name, codes, workers, options.seconds, options.rounds)
         idle = m["seconds"] - m["trained"]
         met &= idle <= TARGET * m["trained"] or codes != "random"
         rows.append([name, codes, str(workers), f"{m['start_up']:.1f}", f"{m['between'] / (options.rounds - 1):.2f}"])
@@ -115,7 +107,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 2 and sys.argv[1].startswith("["):
-        print(json.dumps(measure(*json.loads(sys.argv[1]))))
-    else:
-        sys.exit(main())
+    answer(measure)
+    sys.exit(main())

@@ -1,8 +1,12 @@
 """What every benchmark reports beside its figures, and where it keeps them."""
 
 import argparse
+import json
 import os
 import platform
+import subprocess
+import sys
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
@@ -29,6 +33,19 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     out.add_argument("--write", action="store_true", help="also write benchmarks/results/<name>.md")
     out.add_argument("--check", action="store_true", help="fail if the target is missed")
     return out
+
+
+def alone(script: str, *job: object) -> dict[str, float]:
+    """What a script measures of a job in a process of its own, so that memory and start-up are that job's."""
+    done = subprocess.run([sys.executable, script, json.dumps(job)], stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))  # Ray prints, too
+
+
+def answer(measure: Callable[..., dict[str, float]]) -> None:
+    """In a process that `alone` has started: measure, print and end."""
+    if len(sys.argv) == 2 and sys.argv[1].startswith("["):
+        print(json.dumps(measure(*json.loads(sys.argv[1]))))
+        sys.exit()
 
 
 def report(script: str, title: str, header: list[str], rows: list[list[str]], met: bool, options) -> int:

@@ -3,15 +3,13 @@
 Targets: 10,000 candidates of any declared space in 3 s, an ask of 16 in 2 s, less than 1 GB in all.
 """
 
-import json
 import resource
-import subprocess
 import sys
 import time
 import warnings
 
 import numpy as np
-from machine import parser, report
+from machine import alone, answer, parser, report
 
 from autobss_search import AutoBSS, get_space, list_spaces
 from autobss_search.autobss import PRESETS
@@ -42,19 +40,13 @@ def measure(name: str, preset: str, n: int) -> dict[str, float]:
     return out
 
 
-def alone(*job: object) -> dict[str, float]:
-    """`measure` in a process of its own, so that its memory is its own."""
-    done = subprocess.run([sys.executable, __file__, json.dumps(job)], capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
-
-
 def main() -> int:
     options = parser(__doc__).parse_args()
     jobs = [(name, preset, 10_000) for name in list_spaces() for preset in PRESETS]
     jobs += [("mnv2", "default", n) for n in SIZES] + [("mnv2", "paper", n) for n in SIZES[:3]]
     rows, met = [], True
     for job in jobs:
-        m = alone(*job)
+        m = alone(__file__, *job)
         if job[2] == 10_000:
             met &= m["candidates"] <= CANDIDATES and m["ask"] <= ASK and m["memory"] < MEMORY
         seconds = [f"{m[key]:.2f}" for key in ("candidates", "ask", "recommend")]
@@ -73,7 +65,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 2 and sys.argv[1].startswith("["):
-        print(json.dumps(measure(*json.loads(sys.argv[1]))))
-    else:
-        sys.exit(main())
+    answer(measure)
+    sys.exit(main())

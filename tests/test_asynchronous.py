@@ -5,7 +5,6 @@ from collections import deque
 from contextlib import contextmanager
 
 import numpy as np
-import optuna
 import pytest
 
 from autobss_search import Constraint, RandomSearch, Space
@@ -18,7 +17,7 @@ from autobss_search.ledger import read_records
 from autobss_search.study import Study
 from study_script import DIMENSIONS, Score, area, killable, study
 from test_search_cli import table
-from test_study import Crash
+from test_study import Crash, crash_at
 
 
 class LastFirst(Executor, Workers):
@@ -114,18 +113,9 @@ def test_the_same_order_of_outcomes_gives_the_same_study(tmp_path):
 @pytest.mark.parametrize("write", ["set_trial_user_attr", "set_trial_state_values", "create_new_trial"])
 @pytest.mark.parametrize("after", [0, 3, 20])
 def test_a_crash_at_any_write_loses_no_score_and_asks_no_code_twice(tmp_path, monkeypatch, write, after):
-    storage, left = optuna.storages.RDBStorage, [after]
-    genuine = getattr(storage, write)
-
-    def crashes(self, *args, **kwargs):
-        if left[0] == 0:
-            raise Crash
-        left[0] -= 1
-        return genuine(self, *args, **kwargs)
-
     with study(tmp_path, executor=LastFirst(), asynchronous=True) as running:
         running.enqueue(killable().decode(np.full((1, 5), 2))[0])
-        monkeypatch.setattr(storage, write, crashes)
+        crash_at(monkeypatch, write, after)
         with contextlib.suppress(Crash):
             running.run()
     monkeypatch.undo()

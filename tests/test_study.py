@@ -95,15 +95,8 @@ class Crash(BaseException):
     """Stands for a kill at a place where a real one cannot be timed."""
 
 
-@pytest.mark.parametrize(
-    "write", ["set_trial_user_attr", "set_trial_param", "set_trial_state_values", "create_new_trial"]
-)
-@pytest.mark.parametrize("after", [0, 2, 5, 11, 40])
-def test_a_crash_at_any_write_changes_nothing(tmp_path, monkeypatch, write, after):
-    code = killable().decode(np.full((1, 5), 2))[0]
-    with study(tmp_path / "whole") as running:
-        running.enqueue(code)
-        running.run()
+def crash_at(monkeypatch, write, after):
+    """Have the genuine storage crash instead of a write, after so many of them."""
     storage, left = optuna.storages.RDBStorage, [after]
     genuine = getattr(storage, write)
 
@@ -113,9 +106,21 @@ def test_a_crash_at_any_write_changes_nothing(tmp_path, monkeypatch, write, afte
         left[0] -= 1
         return genuine(self, *args, **kwargs)
 
+    monkeypatch.setattr(storage, write, crashes)
+
+
+@pytest.mark.parametrize(
+    "write", ["set_trial_user_attr", "set_trial_param", "set_trial_state_values", "create_new_trial"]
+)
+@pytest.mark.parametrize("after", [0, 2, 5, 11, 40])
+def test_a_crash_at_any_write_changes_nothing(tmp_path, monkeypatch, write, after):
+    code = killable().decode(np.full((1, 5), 2))[0]
+    with study(tmp_path / "whole") as running:
+        running.enqueue(code)
+        running.run()
     with study(tmp_path / "crashed") as running:
         running.enqueue(code)
-        monkeypatch.setattr(storage, write, crashes)
+        crash_at(monkeypatch, write, after)
         with contextlib.suppress(Crash):  # for want of so many writes it may run to its end
             running.run()
     monkeypatch.undo()

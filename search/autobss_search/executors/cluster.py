@@ -56,7 +56,7 @@ class RayCluster(Executor):
         retries: int = 3,
     ) -> None:
         for name, value, least in (("cpus", cpus, 0), ("gpus", gpus, 0), ("nodes", nodes, 1), ("retries", retries, 0)):
-            if value < least:
+            if not value >= least:  # nor NaN
                 raise ValueError(f"{name}: expected at least {least}, got {value!r}")
         if (gpus > 1 or nodes > 1) and (gpus % nodes or gpus % 1):
             raise ValueError(f"gpus: expected a multiple of {nodes} nodes, or a share of one GPU, got {gpus!r}")
