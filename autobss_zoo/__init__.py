@@ -1,28 +1,61 @@
 """CNN backbones with better block stacking styles at the same cost (AutoBSS, NeurIPS 2020).
 
-Importing the package puts its networks into timm's registry: `timm.create_model("autobss_resnet50")`.
+Importing the package puts its networks into timm's registry, `timm.create_model("autobss_resnet50")`: at once where
+timm is imported already, else as soon as it is. What needs no network, codes and costs, needs no torch.
 """
 
+import sys
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 from .codes import Code
-from .models import create_model
+from .cost import Setting
+from .families import Family
+from .families import register as register_family
 from .registry import Entry, get, list_models
+from .timm_hook import when_timm_is_imported
+
+if TYPE_CHECKING:
+    from .hub import from_pretrained, push_to_hub, save_pretrained
+    from .models import create_model
 
 try:
     __version__ = version("autobss-zoo")
 except PackageNotFoundError:  # used from a checkout, as torch.hub does
     __version__ = "0+checkout"
 
-__all__ = ["Code", "Entry", "create_model", "from_pretrained", "get", "list_models", "push_to_hub", "save_pretrained"]
+__all__ = [
+    "Code",
+    "Entry",
+    "Family",
+    "Setting",
+    "create_model",
+    "from_pretrained",
+    "get",
+    "list_models",
+    "push_to_hub",
+    "register_family",
+    "save_pretrained",
+]
 
-_LAZY = {"from_pretrained": ".hub", "push_to_hub": ".hub", "save_pretrained": ".hub"}
+_LAZY = {
+    "create_model": ".models",
+    "from_pretrained": ".hub",
+    "push_to_hub": ".hub",
+    "save_pretrained": ".hub",
+}
 
 
 def __getattr__(name: str):
     if name in _LAZY:
         return getattr(import_module(_LAZY[name], __name__), name)
-    if name in ("cards", "export", "hub"):
+    if name in ("cards", "export", "hub", "models"):
         return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+if "timm" in sys.modules:
+    import_module(".models", __name__)
+else:
+    when_timm_is_imported(f"{__name__}.models")

@@ -10,7 +10,10 @@ from typing import Any
 from huggingface_hub import ModelCardData
 
 from .codes import Code
+from .cost import Setting
 from .families import family_of
+from .families.family import shown, titles
+from .models import setting_of
 from .recipes import resolve
 from .registry import Entry, entries
 
@@ -47,16 +50,14 @@ def _front_matter(task: str) -> str:
     return f"---\n{data.to_yaml()}\n---"
 
 
-def _stages(code: Code, input_size: int, in_chans: int = 3, num_classes: int = 1000) -> str:
-    elements = code.as_dict()
-    columns = {"C": "channels", "L": "blocks", "B": "bottleneck", "T": "expansion"}
-    symbols = [symbol for symbol in columns if any(name[0] == symbol for name in elements)]
+def _stages(code: Code, setting: Setting) -> str:
+    stages = family_of(code).stage_rows(code, setting)
+    first, *others = titles(stages)
     rows = []
-    for stage, cost in family_of(code).stage_costs(code, input_size, in_chans, num_classes).items():
-        number = stage.removeprefix("stage")
-        values = [elements.get(symbol + number, "fixed" if symbol == "C" else "") for symbol in symbols]
-        rows.append([number, *values, f"{cost.macs:,}", f"{cost.params:,}"])
-    return table(["stage", *(columns[s] for s in symbols), "MACs", "parameters"], rows)
+    for stage in stages:
+        values = [shown(stage, first) or "fixed", *(shown(stage, title) for title in others)]
+        rows.append([stage.name.removeprefix("stage"), *values, f"{stage.cost.macs:,}", f"{stage.cost.params:,}"])
+    return table(["stage", first, *others, "MACs", "parameters"], rows)
 
 
 def _load(name: str) -> str:
@@ -79,7 +80,8 @@ def card(entry: Entry) -> str:
         ],
     )
     counts = entry.counts or "the whole network"
-    pixels = f"{entry.input_size}x{entry.input_size}"
+    setting = entry.setting
+    pixels = f"{setting.input_size}x{setting.input_size}"
     of_backbone, of_network = (
         (", of the backbone", " for MACs, the whole network for parameters") if composed else ("", "")
     )
@@ -103,7 +105,7 @@ Found by: {entry.found_by}. Source: {PAPER}, {entry.source}.
 
 At {pixels} pixels{of_backbone}; the first stage is the stem, the last the classifier.
 
-{_stages(entry.code, entry.input_size)}
+{_stages(entry.code, Setting(setting.input_size))}
 
 ## Cost
 
@@ -186,9 +188,9 @@ model = autobss_zoo.from_pretrained("<owner>/<name>")  # or "<folder>"'''
 def _of_model(model: Any, load: str = _ELSEWHERE) -> str:
     """What is known of any network: its code, costs, stages, and how to load it."""
     code: Code = model.code
-    size = model.pretrained_cfg["input_size"][-1]
-    in_chans, num_classes = model.in_chans, model.num_classes
-    cost = family_of(code).cost(code, size, in_chans, num_classes)
+    setting = setting_of(model)
+    size, in_chans, num_classes = setting.describe().values()
+    cost = family_of(code).cost(code, setting)
     return f"""{_front_matter("classification")}
 
 # {code}
@@ -196,7 +198,7 @@ def _of_model(model: Any, load: str = _ELSEWHERE) -> str:
 A network of autobss-zoo (`pip install autobss-zoo`), built on timm: {in_chans} input channels, {num_classes} classes,
 {size}x{size} pixels, {rounded(cost.macs)} MACs ({cost.macs:,}), {rounded(cost.params)} parameters ({cost.params:,}).
 
-{_stages(code, size, in_chans, num_classes)}
+{_stages(code, setting)}
 
 ## Use
 
@@ -257,7 +259,7 @@ def costs_table() -> str:
             f"{rounded(e.measured.macs)} ({e.measured.macs:,})",
             e.printed.get("params", "-"),
             f"{rounded(e.measured.params)} ({e.measured.params:,})",
-            f"{e.input_size}{', ' + e.counts if e.counts else ''}",
+            f"{e.setting.input_size}{', ' + e.counts if e.counts else ''}",
             e.notes,
         ]
         for e in entries().values()

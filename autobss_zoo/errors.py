@@ -36,9 +36,9 @@ class ExportError(AutoBSSError, RuntimeError):
     """An exported graph that does not equal its network."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The nearest known names, as the end of an error message."""
+def did_you_mean(name: str, known: Iterable[str], others: str = "`autobss list` shows all") -> str:
+    """The nearest known names, as the end of an error message; `others` says where many are listed."""
     known = sorted(known)
     if near := get_close_matches(name, known, n=3, cutoff=0.5):
         return f"did you mean {' or '.join(near)}?"
-    return f"known: {', '.join(known)}" if len(known) <= 20 else "`autobss list` shows all"
+    return f"known: {', '.join(known)}" if len(known) <= 20 else others

@@ -11,7 +11,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from torch import nn
 from .cost import count_network, count_onnx
 from .errors import ExportError
 from .files import write_atomically
+from .models import setting_of
 
 if TYPE_CHECKING:
     import onnx
@@ -89,9 +90,11 @@ def to_onnx(
     network: Any = deepcopy(model).cpu().float().eval()
     if hasattr(network, "set_grad_checkpointing"):
         network.set_grad_checkpointing(False)
-    channels = getattr(network, "in_chans", 3)
-    side = input_size or network.pretrained_cfg["input_size"][-1]
-    images = torch.randn(2, channels, side, side, generator=torch.Generator().manual_seed(0))
+    setting = setting_of(network)
+    if input_size is not None:
+        setting = replace(setting, input_size=input_size)
+    side = setting.input_size
+    images = torch.randn(2, setting.in_chans, side, side, generator=torch.Generator().manual_seed(0))
 
     traced, graph = _trace(network, images, _output_names(network), opset)
     found = graph.opset_import[0].version
@@ -99,13 +102,12 @@ def to_onnx(
         raise ExportError(
             f"opset: torch cannot export opset {opset} and made {found} of it; pass {found} or leave it out"
         )
-    cost = count_network(network, side, channels)
+    cost = count_network(network, setting)
     facts = {
         "code": getattr(network, "code", ""),
         "architecture": network.pretrained_cfg.get("architecture", ""),
         "input_size": side,
-        "macs": cost.macs,
-        "params": cost.params,
+        **vars(cost),
     }
     describe(graph, facts)
     for counted in (count_onnx(traced).macs, count_onnx(graph).macs):

@@ -22,7 +22,7 @@ from .cards import composed_card, hub_card
 from .codes import Code
 from .errors import WeightsError
 from .families import family_of
-from .models import FROM_CODE
+from .models import FROM_CODE, setting_of
 from .weights import CONFIG_NAME, WEIGHTS_NAME, download, read_config, sha256, verify
 
 
@@ -74,8 +74,7 @@ def _write_classifier(model: Any, tensors: Mapping[str, torch.Tensor], folder: P
     if isinstance(classifier := model.get_classifier(), nn.Linear):
         model.num_classes = classifier.out_features  # stale where a layer of the user's own was assigned
     code: Code = model.code
-    size = model.pretrained_cfg["input_size"][-1]
-    cost = family_of(code).cost(code, size, model.in_chans, model.num_classes)
+    cost = family_of(code).cost(code, setting_of(model))
     facts = {"code": str(code), "macs": cost.macs, "params": cost.params, "sha256": checksum}
     arguments = {"code": str(code)} if model.pretrained_cfg["architecture"] == FROM_CODE else {}
     save_config_for_hf(model, str(folder / CONFIG_NAME), model_config=facts, model_args=arguments)

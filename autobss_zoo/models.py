@@ -12,8 +12,9 @@ from torch import nn
 
 from . import composed, registry
 from .codes import Code
+from .cost import Setting
 from .errors import AutoBSSError, WeightsError
-from .families import Family, family_of
+from .families import family_of
 from .weights import adapt_state_dict, check_source, unpublished
 
 __all__: list[str] = []
@@ -27,7 +28,7 @@ def _build(name: str, code: Code, pretrained: bool, kwargs: dict[str, Any], entr
     cfg = kwargs.pop("pretrained_cfg", None)
     overlay = kwargs.pop("pretrained_cfg_overlay", None)
     if entry is None and not cfg:
-        cfg = _default_cfg(family)
+        cfg = _default_cfg(code)
     resolved = resolve_pretrained_cfg(name, cfg, overlay).to_dict()
     if pretrained:
         check_source(entry, resolved, kwargs.get("cache_dir"))
@@ -44,8 +45,9 @@ def _build(name: str, code: Code, pretrained: bool, kwargs: dict[str, Any], entr
     return model
 
 
-def _default_cfg(family: Family, **fields: Any) -> dict[str, Any]:
-    size = family.input_size
+def _default_cfg(code: Code, **fields: Any) -> dict[str, Any]:
+    family = family_of(code)
+    size = family.image_side(code)
     return {
         "input_size": (3, size, size),
         "first_conv": family.first_conv,
@@ -60,7 +62,7 @@ default_cfgs: dict[str, Any] = {}  # where timm looks for the configurations of 
 
 def register(entry: registry.Entry) -> None:
     """Enter a network into timm's registry in both spellings, with a tag for each of its published weights."""
-    base = _default_cfg(entry.family, description=f"{entry.code}, {entry.source}")
+    base = _default_cfg(entry.code, description=f"{entry.code}, {entry.source}")
     tags = {tag: {k: v for k, v in w.items() if k not in ("sha256", "accuracy")} for tag, w in entry.weights.items()}
     for name in (entry.name, entry.timm_name):
         cfgs: dict[str, Any] = {
@@ -89,6 +91,12 @@ def autobss_from_code(pretrained: bool = False, code: str | Code | None = None, 
     if code is None:
         raise AutoBSSError(f'{FROM_CODE}: expected a code, e.g. code="resnet18{{64,64,256,512,2,3,4,1}}"')
     return _build(FROM_CODE, code if isinstance(code, Code) else Code.parse(code), pretrained, kwargs)
+
+
+def setting_of(model: Any) -> Setting:
+    """What a classifier, or a backbone without its classes, is counted with: the images it is configured for."""
+    classes = getattr(model, "num_classes", 0)
+    return Setting(model.pretrained_cfg["input_size"][-1], getattr(model, "in_chans", 3), classes or 1000)
 
 
 def create_model(name_or_code: str | Code, pretrained: bool = False, **kwargs: Any) -> nn.Module:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .codes import Code
-from .cost import Cost
-from .families import family_of
+from .codes import Code, Field
+from .cost import Setting
+from .families import StageRow, family_of
 from .files import replacing
 
 if TYPE_CHECKING:
@@ -19,59 +20,64 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7")
 
 
-def stages_of_both(a: Mapping[str, Cost], b: Mapping[str, Cost]) -> list[str]:
-    """The stages of two networks, in order.
+def stages_of_both(a: Sequence[StageRow], b: Sequence[StageRow]) -> list[str]:
+    """The names of the stages of two networks, in order, without the word.
 
     Raises:
         ValueError: If the networks do not have the same stages.
     """
-    if list(a) != list(b):
-        raise ValueError(f"cannot compare networks with the stages {', '.join(a)} and {', '.join(b)}")
-    return list(a)
+    names = [[row.name for row in rows] for rows in (a, b)]
+    if names[0] != names[1]:
+        raise ValueError(f"cannot compare networks with the stages {' and '.join(map(', '.join, names))}")
+    return [name.removeprefix("stage") for name in names[0]]
+
+
+def labels_of(field: Field) -> list[str]:
+    """What a field's elements are called where its title is known: the stages' numbers, or the layers."""
+    return [str(place) for place in field.places] or [field.symbol]
 
 
 def plot_allocation(
-    networks: Sequence[tuple[str, Code]],
-    path: str | os.PathLike[str],
-    input_size: int | None = None,
-    in_chans: int = 3,
-    num_classes: int = 1000,
+    networks: Sequence[tuple[str, Code]], path: str | os.PathLike[str], setting: Setting | None = None
 ) -> None:
     """Draw how two networks spend their budget on the stages, after AutoBSS's Figure 4.
 
-    Three panels: MACs, channels and blocks of each stage.
+    Panels: the MACs of each stage, and the first two fields of the codes, such as the channels and blocks of each stage
+    or the width of each layer.
 
     Args:
         networks: A label and a code of each of the two.
         path: The file to write, .png, .svg or .pdf.
-        input_size: Side of the image in pixels; each family's own when None.
-        in_chans, num_classes: Of the networks.
+        setting: What MACs are counted with; each family's own when None.
 
     Raises:
-        ValueError: If the suffix is another, or the networks do not have the same stages.
+        ValueError: If the suffix is another, or the networks do not have the same stages and fields.
         FileNotFoundError: If the folder of `path` does not exist.
     """
     from matplotlib.figure import Figure
 
-    costs = [family_of(code).stage_costs(code, input_size, in_chans, num_classes) for _, code in networks]
-    stages = stages_of_both(*costs)
-    numbers = [stage.removeprefix("stage") for stage in stages]
-    coded = [n for n in numbers if f"C{n}" in networks[0][1].as_dict()]
-    panels = [
-        ("MACs (millions)", numbers, [[cost[stage].macs / 1e6 for stage in stages] for cost in costs]),
-        ("channels", coded, [[code.as_dict()[f"C{n}"] for n in coded] for _, code in networks]),
-        ("blocks", coded, [[code.as_dict()[f"L{n}"] for n in coded] for _, code in networks]),
-    ]
-    figure = Figure(figsize=(11, 3.8), layout="constrained")
-    for axes, (title, labels, both) in zip(figure.subplots(1, 3), panels, strict=True):
+    rows = [family_of(code).stage_rows(code, setting) for _, code in networks]
+    stages = stages_of_both(*rows)
+    panels = [("MACs (millions)", "stage", stages, [[row.cost.macs / 1e6 for row in stages] for stages in rows])]
+    for field in networks[0][1].layout.fields[:2]:
+        where = "stage" if all(isinstance(place, int) for place in field.places) else "layer"
+        panels.append((field.title, where, labels_of(field), [list(code.titled(field.title)) for _, code in networks]))
+    figure = Figure(
+        figsize=(3 + sum(max(2.7, 0.16 * len(labels)) for _, _, labels, _ in panels), 3.8), layout="constrained"
+    )
+    widths = [max(8, len(labels)) for _, _, labels, _ in panels]
+    for axes, (title, where, labels, both) in zip(
+        figure.subplots(1, len(panels), width_ratios=widths), panels, strict=True
+    ):
         for offset, colour, values, (label, _) in zip((-0.2, 0.2), COLOURS[:2], both, networks, strict=True):
             positions = [i + offset for i in range(len(labels))]
             axes.bar(positions, values, 0.38, color=colour, label=label)
-        axes.set_xticks(range(len(labels)), labels)
-        axes.set_xlabel("stage")
+        axes.set_xticks(range(len(labels)), labels, rotation=90 if max(map(len, labels)) > 2 else 0)
+        axes.set_xlabel(where)
         axes.set_title(title, fontsize=11)
         axes.spines[["top", "right"]].set_visible(False)
     handles, labels = figure.axes[0].get_legend_handles_labels()
+    labels = [textwrap.fill(label, 120) for label in labels]
     figure.legend(handles, labels, loc="outside upper center", ncols=1, frameon=False, fontsize=9)
     save(figure, path)
 

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from .codes import Code
-from .cost import Cost
+from .cost import Cost, Setting
 from .errors import UnknownNameError, WeightsError, did_you_mean
 from .families import Family, family_of
 
@@ -35,13 +35,12 @@ class Entry:
         source: The paper's tables, or the study that found the code.
         printed: The paper's macs and params as it prints them, e.g. {"macs": "4.03B", "params": "23.73M"}; empty where
             it prints none.
-        measured: Exact macs and params; of a detector where `counts` says so.
+        measured: Exact macs, params and activations; macs and activations are of what `counts` says.
         recipe: The name of the recipe that trains the network.
         accuracy: The paper's results in percent, by what they are.
         task: "classification", "detection" or "segmentation".
         architecture: Of a detector or segmenter over the code's backbone, e.g. "maskrcnn".
-        input_size: Side in pixels of the image that macs are counted on.
-        in_chans, num_classes: Of the network that is counted.
+        setting: What the network is counted with: the image's side in pixels and its channels, and the classes.
         counts: What the macs count; empty for the whole network.
         notes: What deviates from the paper, and why.
         weights: Published weights by tag; see `autobss_zoo.weights`.
@@ -54,9 +53,7 @@ class Entry:
     printed: Mapping[str, str]
     measured: Cost
     recipe: str
-    input_size: int
-    in_chans: int = 3
-    num_classes: int = 1000
+    setting: Setting
     accuracy: Mapping[str, float] = field(default_factory=dict)
     task: str = "classification"
     architecture: str = ""
@@ -103,8 +100,9 @@ def entries() -> dict[str, Entry]:
 
 def _entry(name: str, family: str, code: list, measured: Mapping, **fields) -> Entry:
     value = Code(family, tuple(code))
-    fields.setdefault("input_size", family_of(value).input_size)
-    return Entry(name, value, measured=Cost(**measured), **fields)
+    stated = {key: fields.pop(key) for key in Setting().describe() if key in fields}
+    setting = family_of(value).setting(Setting(**stated), value)
+    return Entry(name, value, measured=Cost(**measured), setting=setting, **fields)
 
 
 def _published() -> Iterator[Path]:
@@ -131,17 +129,17 @@ def read_published(folder: Path) -> Entry:
             "sha256": config["sha256"],
             "accuracy": facts["accuracy"],
         }
+        code = Code.parse(config["code"])
+        setting = Setting(weights["input_size"][-1], weights["input_size"][0], weights["num_classes"])
         return Entry(
             facts["name"],
-            Code.parse(config["code"]),
+            code,
             facts["found_by"],
             facts["source"],
             {},
-            Cost(config["macs"], config["params"]),
+            family_of(code).cost(code, setting),
             facts["recipe"],
-            weights["input_size"][-1],
-            weights["input_size"][0],
-            weights["num_classes"],
+            setting,
             weights={facts["tag"]: weights},
         )
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -36,7 +36,8 @@ from scipy.stats import t as student
 from search_peers import load
 
 from autobss_search import AutoBSS
-from autobss_search.executors import Evaluator, Executor, Job, Outcome, Started, Workers, score
+from autobss_search.evaluators.evaluator import Evaluator
+from autobss_search.executors import Executor, Job, Outcome, Scorer, Started, Workers
 from autobss_search.study import Study
 from autobss_zoo import Code
 from autobss_zoo.files import write_atomically
@@ -69,8 +70,8 @@ class Simulated(Executor, Workers):
         self._begun: list[Started] = []
 
     @contextmanager
-    def start(self, evaluate: Evaluator) -> Iterator[Workers]:
-        self._evaluate = evaluate
+    def start(self, evaluator: Evaluator) -> Iterator[Workers]:
+        self._score = Scorer(evaluator)
         yield self
 
     @property
@@ -88,7 +89,7 @@ class Simulated(Executor, Workers):
         self.now, job = heapq.heappop(self._running)
         self.ends[job.id] = self.now
         self._begin()
-        return [score(self._evaluate, job)._replace(seconds=self._length(job.code))]
+        return [self._score(job)._replace(seconds=self._length(job.code))]
 
     def _begin(self) -> None:
         """Give waiting jobs to free workers."""

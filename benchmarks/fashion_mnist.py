@@ -11,7 +11,7 @@ import argparse
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from machine import machine
 from scipy.stats import t as student
@@ -108,7 +108,7 @@ def publish_all(backbone: str, scale: str, folder: Path, results: list[Result]) 
 def describe(search: str, final: str) -> str:
     """What was done, from the recipes."""
     recipe, trained = Recipe.load(search), Training(final).load()
-    training = recipe.make_training().load()
+    training = cast(Training, recipe.make_evaluator()).load()
     number = training.train_images or training.prepare().train.numel()
     return (
         f"Searches (`{search}`): {recipe.rounds} x {recipe.batch} trainings of {training.epochs} epochs on {number:,}"
@@ -135,13 +135,13 @@ def main() -> None:
     for backbone in arguments.backbones:
         search, final = recipes(backbone, arguments.scale)
         folder = arguments.folder / arguments.scale / backbone
-        counting = Training(final).counting
+        setting = Training(final).setting
         lines += [f"## {backbone}", "", describe(search, final), ""]
         lines += ["| found by | code | MACs | parameters | holdout (search), % | test, % (mean, 95% interval) | each |"]
         lines += ["|---|---|---|---|---|---|---|"]
         results = list(run(backbone, arguments.scale, folder, arguments.workers))
         for result in results:
-            cost = get_family(result.code.family).cost(result.code, **counting)
+            cost = get_family(result.code.family).cost(result.code, setting)
             each = ", ".join(f"{value:.2f}" for value in result.accuracies)
             mean = f"{statistics.fmean(result.accuracies):.2f} ± {interval(result.accuracies):.2f}"
             searched = "" if result.searched is None else f"{result.searched:.2f}"
@@ -150,7 +150,7 @@ def main() -> None:
             print(lines[-1], flush=True)
         lines.append("")
         both = [(f"{r.found_by} {r.code}", r.code) for r in results if r.found_by in ("original", "autobss")]
-        plot_allocation(both, RESULTS / f"{backbone}_{arguments.scale}_allocation.png", **counting)
+        plot_allocation(both, RESULTS / f"{backbone}_{arguments.scale}_allocation.png", setting)
         if arguments.publish:
             publish_all(backbone, arguments.scale, folder, results)
     text = "\n".join([f"# Fashion-MNIST study ({arguments.scale})", "", machine(), "", *lines])

@@ -75,7 +75,7 @@ class Disturbed:
             time.sleep(3600)
         if seed == SICK and self.fault == "fail":
             raise RuntimeError("CUDA error: out of memory")
-        return POISON[self.fault] if seed == SICK and self.fault in POISON else self.training(code, seed)
+        return POISON[self.fault] if seed == SICK and self.fault in POISON else self.training.score(code, seed)
 
 
 def make_study(folder: Path, executor: Executor, fault: str | None = None) -> Study:

@@ -26,11 +26,12 @@ from rich.progress import track
 
 from autobss_search import candidates
 from autobss_search.cli import main as autobss
-from autobss_search.executors import Evaluator, Executor, InProcess, Job, Outcome, Started, Workers
+from autobss_search.evaluators.evaluator import Evaluator
+from autobss_search.executors import Executor, InProcess, Job, Outcome, Started, Workers
 from autobss_search.journal import Journal, here
 from autobss_search.recipe import Recipe
 from autobss_search.search_verbs import RECIPE
-from autobss_search.searcher import BATCH
+from autobss_search.searchers.searcher import BATCH
 from autobss_search.study import Study
 from autobss_search.watch import Watcher
 from autobss_zoo import Code
@@ -53,8 +54,8 @@ class Timed(Executor, Workers):
         self.events: list[tuple[str, float]] = []
 
     @contextmanager
-    def start(self, evaluate: Evaluator) -> Iterator[Workers]:
-        with InProcess().start(evaluate) as self._workers:
+    def start(self, evaluator: Evaluator) -> Iterator[Workers]:
+        with InProcess().start(evaluator) as self._workers:
             yield self
 
     @property
@@ -87,7 +88,7 @@ def score(code: Code, seed: int) -> float:
 
 def fill(folder: Path, trials: int) -> None:
     """Write a study as a driver leaves it that has run so many trials."""
-    recipe = Recipe(space=SPACE, training="small/digits", rounds=trials // BATCH + MORE)
+    recipe = Recipe.load({"space": SPACE, "training": "small/digits", "rounds": trials // BATCH + MORE})
     rng, journal = np.random.default_rng(0), Journal(folder)
     journal.write("driver", "started", where=here())
     (folder / RECIPE).write_text(recipe.dump(), encoding="utf-8")

@@ -14,9 +14,9 @@ from functools import cached_property
 
 import numpy as np
 
-from autobss_search import AutoBSS, LocalSearch, RandomSearch, RegularizedEvolution, Searcher, Space
-from autobss_search.candidates import build
+from autobss_search import AutoBSS, LocalSearch, RandomSearch, RegularizedEvolution, Searcher, Session, Space
 from autobss_search.evaluators.tabular import Table
+from autobss_search.searchers.candidates import build
 from autobss_zoo import Code
 
 
@@ -69,11 +69,11 @@ Method = Callable[[Problem, int], Code]
 
 def ours(make: Callable[[Space, int], Searcher]) -> Method:
     def method(problem: Problem, seed: int) -> Code:
-        searcher = make(problem.space, seed)
+        session = Session(make(problem.space, seed))
         for n in problem.batches:
-            for code in searcher.ask(n):
-                searcher.tell(code, problem.score(code))
-        return searcher.recommend()
+            for code in session.ask(n):
+                session.tell(code, problem.score(code))
+        return session.recommend()
 
     return method
 

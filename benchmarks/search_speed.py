@@ -11,8 +11,8 @@ import warnings
 import numpy as np
 from machine import alone, answer, parser, report
 
-from autobss_search import AutoBSS, get_space, list_spaces
-from autobss_search.autobss import PRESETS
+from autobss_search import AutoBSS, Session, get_space, list_spaces
+from autobss_search.searchers.autobss import PRESETS
 
 CANDIDATES, ASK, MEMORY = 3.0, 2.0, 1000.0
 SIZES = (1_000, 10_000, 30_000, 100_000)
@@ -25,15 +25,15 @@ def measure(name: str, preset: str, n: int) -> dict[str, float]:
     start = time.perf_counter()
     rows = searcher.candidates
     out = {"candidates": time.perf_counter() - start, "found": float(len(rows)), "ask": 0.0}
-    rng = np.random.default_rng(0)
+    rng, session = np.random.default_rng(0), Session(searcher)
     for _ in range(4):
         start = time.perf_counter()
-        codes = searcher.ask(16)
+        codes = session.ask(16)
         out["ask"] = max(out["ask"], time.perf_counter() - start)
         for code in codes:
-            searcher.tell(code, float(np.log(code.values).sum() + rng.normal(0, 0.2)))
+            session.tell(code, float(np.log(code.values).sum() + rng.normal(0, 0.2)))
     start = time.perf_counter()
-    searcher.recommend()
+    session.recommend()
     out["recommend"] = time.perf_counter() - start
     scale = 1e6 if sys.platform == "darwin" else 1e3
     out["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale

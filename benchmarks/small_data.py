@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from autobss_zoo import Code, create_model
+from autobss_zoo import Code, Setting, create_model
 from autobss_zoo.families import get_family
 from autobss_zoo.training import TrainingRecipe
 from autobss_zoo.training.batches import MemoryBatches, Parts
@@ -30,7 +30,7 @@ SOURCE = SOURCES["fashion_mnist"]
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 CODES = (
     None,
-    "resnet18_small{4,4,8,8,1,1,1,1}",
+    "resnet18_small{8,8,8,8,1,1,1,1}",
     "resnet18_small{8,8,16,32,1,1,1,1}",
     "resnet18_small{8,16,32,64,2,2,2,2}",
 )
@@ -107,7 +107,7 @@ def main() -> int:
                 taken[way].append(speed(ways[way](images, recipe), code, options.seconds))
         ratio = statistics.median(a / b for a, b in zip(*taken.values(), strict=True))
         met |= code is None and ratio >= TARGET
-        cost = get_family("resnet18_small").cost(Code.parse(code), 28, 1, 10) if code else None
+        cost = get_family("resnet18_small").cost(Code.parse(code), Setting(28, 1, 10)) if code else None
         macs = f"{cost.macs / 1e6:.2f}M" if cost else ""
         ours, theirs = (f"{statistics.median(values):,.0f}" for values in taken.values())
         rows.append([code or "only the data", macs, ours, theirs, f"{ratio:.2f}"])

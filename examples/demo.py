@@ -43,7 +43,7 @@ OUTPUTS = Path(__file__).parents[1] / "outputs" / "demo"
 
 def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 140)
-    counting = FINAL.counting
+    setting = FINAL.setting
     searcher = SEARCH.make_searcher()
     console.print(f"{searcher.space.size:,} codes; the best one within the MACs of {HAND_MADE} is sought.")
     if (OUTPUTS / "found.onnx").exists():  # finished: a new one
@@ -56,7 +56,7 @@ def main() -> int:
         found = study.run()
         plot_history(study.records, OUTPUTS / "history.png")
     networks = [(f"hand-made {HAND_MADE}", HAND_MADE), (f"found {found}", found)]
-    plot_allocation(networks, OUTPUTS / "allocation.png", **counting)
+    plot_allocation(networks, OUTPUTS / "allocation.png", setting)
 
     console.print(f"Training {found} and the hand-made network {len(SEEDS)} times each, to be tested.")
     jobs = [Job(i, code, seed) for i, (code, seed) in enumerate((c, s) for c in (found, HAND_MADE) for s in SEEDS)]
@@ -67,7 +67,7 @@ def main() -> int:
     means = []
     for name, code in (("found", found), ("hand-made", HAND_MADE)):
         values = [value for job, value in scores.items() if job.code == code]
-        cost = get_family(code.family).cost(code, **counting)
+        cost = get_family(code.family).cost(code, setting)
         means.append(statistics.fmean(values))
         percents = (f"{p:.2f}%" for p in (means[-1], min(values), max(values)))
         table.add_row(name, str(code), f"{cost.macs:,}", f"{cost.params:,}", *percents)
@@ -76,7 +76,7 @@ def main() -> int:
     accuracy, winner = train(FINAL.load({"model": str(found), "seed": SEEDS[0]}))
     report = to_onnx(winner, OUTPUTS / "found.onnx")
     session = onnxruntime.InferenceSession(report.path, providers=["CPUExecutionProvider"])
-    source, images = SOURCES["digits"], resized(load("digits").test, counting["input_size"])
+    source, images = SOURCES["digits"], resized(load("digits").test, setting.input_size)
     batches = memory_evaluation(images, source.mean, source.std, torch.device("cpu"))
     hits = [session.run(["logits"], {"image": x.numpy()})[0].argmax(1) == y.numpy() for x, y in batches]
     right, same = 100 * float(np.mean(np.concatenate(hits))), accuracy.top1

@@ -19,15 +19,19 @@ settings.load_profile("default")
 PAPER = [name for name, entry in entries().items() if entry.of_paper]
 """The paper's own networks; the others were published after it."""
 
-SMALL_VALUES = {"C": (4, 28), "L": (1, 3), "B": (1, 20), "T": (1, 6)}
+EVERY_FAMILY = [name for name, family in FAMILIES.items() if family.inner is family]
+"""The families, and of those with the side of the images in their codes some of each block."""
+EVERY_FAMILY += ["resnet18_r", "mnv2_small_r", "channel_bench_resnet_r"]
+
+SMALL_VALUES = {"C": (4, 28), "L": (1, 3), "B": (1, 20), "T": (1, 6), "W": (1, 28), "R": (28, 97)}
 
 
 def tiny(family: str) -> Code:
     """A code whose network is built in milliseconds; widths are no multiples of 8."""
     values = []
     for field in get_layout(family).fields:
-        start = {"C": 12, "L": 1, "B": 5, "T": 3}[field.symbol]
-        values += [start + (i if field.symbol in "CB" else i % 2) for i, _ in enumerate(field.stages)]
+        start = {"C": 12, "L": 1, "B": 5, "T": 3, "W": 11, "R": 40}[field.symbol]
+        values += [start + (i if field.symbol in "CBW" else i % 2) for i, _ in enumerate(field.names)]
     return Code(family, tuple(values))
 
 
@@ -35,5 +39,5 @@ def tiny(family: str) -> Code:
 def codes(draw, family=None):
     """Random valid codes of small networks, of one family or of any."""
     name = family or draw(st.sampled_from(sorted(FAMILIES)))
-    ranges = [SMALL_VALUES[element[0]] for element in get_layout(name).names]
+    ranges = [SMALL_VALUES[field.symbol] for field in get_layout(name).fields for _ in field.names]
     return Code(name, tuple(draw(st.integers(*bounds)) for bounds in ranges))

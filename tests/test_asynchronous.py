@@ -10,7 +10,7 @@ import pytest
 from autobss_search import Constraint, RandomSearch, Space
 from autobss_search.cli import main
 from autobss_search.errors import StudyError
-from autobss_search.executors import Executor, Started, Workers, score
+from autobss_search.executors import Executor, Scorer, Started, Workers
 from autobss_search.executors.processes import LocalProcesses
 from autobss_search.journal import read_journal
 from autobss_search.ledger import read_records
@@ -44,7 +44,7 @@ class LastFirst(Executor, Workers):
             raise KeyboardInterrupt
         self.left = None if self.left is None else self.left - 1
         job = self.running.pop()
-        return [Started(job.id, "here"), score(self.evaluate, job)]
+        return [Started(job.id, "here"), Scorer(self.evaluate)(job)]
 
 
 def essence(folder):

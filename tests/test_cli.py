@@ -10,7 +10,7 @@ import torch
 
 import autobss_search.cli
 from autobss_search.cli import main
-from autobss_zoo import create_model, get, list_models
+from autobss_zoo import Setting, create_model, get, list_models
 from autobss_zoo.families import family_of
 from autobss_zoo.registry import entries
 from conftest import tiny
@@ -46,7 +46,7 @@ def test_info(capsys, name):
     assert entry.printed.get("macs", entry.source) in out
     assert f"{entry.measured.macs:,} MACs" in out
     facts = json.loads(run(capsys, "info", entry.timm_name, "--json")[1])
-    cost = entry.family.cost(entry.code, entry.input_size, entry.in_chans, entry.num_classes)
+    cost = entry.family.cost(entry.code, entry.setting)
     assert (facts["macs"], facts["params"]) == (cost.macs, cost.params)
     assert sum(stage["macs"] for stage in facts["stages"].values()) == cost.macs
     assert facts["elements"] == entry.code.as_dict()
@@ -56,7 +56,7 @@ def test_info(capsys, name):
 def test_info_of_a_code_at_another_size(capsys):
     options = ("--input-size", "40", "--in-chans", "1", "--num-classes", "10")
     facts = json.loads(run(capsys, "info", CODE, "--json", *options)[1])
-    cost = family_of(tiny("resnet18_small")).cost(tiny("resnet18_small"), 40, 1, 10)
+    cost = family_of(tiny("resnet18_small")).cost(tiny("resnet18_small"), Setting(40, 1, 10))
     assert (facts["macs"], facts["params"], facts["entry"]) == (cost.macs, cost.params, None)
 
 

@@ -188,6 +188,6 @@ def test_what_is_read_is_not_changed_by_reading(tmp_path):
 
 def test_images_without_objects_cannot_be_evaluated_on(tmp_path):
     images = write(tmp_path, content(annotation(1, iscrowd=1)))
-    network = create_detector("retinanet", Code.parse("resnet18{4,4,8,8,1,1,1,1}"), 2, width=8, min_size=32)
+    network = create_detector("retinanet", Code.parse("resnet18{8,8,8,8,1,1,1,1}"), 2, width=8, min_size=32)
     with pytest.raises(DataError, match="none of 2 images to evaluate on has an object"):
         evaluate_detector(network, images, images.ids, World(torch.device("cpu")), 0)

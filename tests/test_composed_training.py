@@ -15,9 +15,10 @@ from safetensors.torch import load_file
 
 from autobss_search.cli import main
 from autobss_search.recipe import Recipe as SearchRecipe
-from autobss_zoo import Code, create_model, from_pretrained, get, save_pretrained
+from autobss_zoo import Code, Setting, create_model, from_pretrained, get, save_pretrained
 from autobss_zoo.errors import DataError, RecipeError, TrainingError, WeightsError
-from autobss_zoo.families.detectors import detector_macs
+from autobss_zoo.families import get_family
+from autobss_zoo.families.detectors import DetectorKind
 from autobss_zoo.recipes import list_recipes
 from autobss_zoo.training import TrainingRecipe, World, train
 from autobss_zoo.training.average_precision import average_precision
@@ -370,16 +371,17 @@ def test_a_search_over_detectors_runs_and_resumes(scenes, tmp_path, monkeypatch,
     values = "-".join(map(str, Code.parse(code).values))
     (found,) = (path for path in Path("parts").rglob("result.json") if values in str(path))
     assert "box_AP" in json.loads(found.read_text())["figures"]
-    assert detector_macs("resnet50_v1", np.array([Code.parse(code).values]), "retinanet", 64, 3, 8)[0] <= 14e6
+    family = get_family("resnet50_v1")
+    assert DetectorKind("retinanet", 8).macs(family, Code.parse(code), Setting(64, num_classes=3)) <= 14e6
 
 
 @pytest.mark.parametrize("detector", ["maskrcnn", "retinanet"])
 def test_the_papers_searches_are_bound_by_the_original_detector(detector, scenes):
     training = {"data_dir": str(scenes / "coco")}
     recipe = SearchRecipe.load(f"coco/{detector}_r50_search", {"training": training})
-    original = np.array([get(f"{detector}_r50_original").code.values])
-    bound = detector_macs("resnet50_v1", original, detector, 800, 3)
-    assert [c.upper for c in recipe.make_space().constraints] == bound
-    assert detector_macs("resnet50_v1", original, detector)[0] == get(f"{detector}_r50_original").measured.macs
+    entry, kind = get(f"{detector}_r50_original"), DetectorKind(detector)
+    bound = kind.macs(entry.family, entry.code, Setting(800, num_classes=3))
+    assert [c.upper for c in recipe.make_space().constraints] == [bound]
+    assert kind.macs(entry.family, entry.code) == entry.measured.macs
     assert (recipe.searcher, recipe.rounds, recipe.batch) == ("paper", 4, 16)
-    assert recipe.make_training().load().holdout == 0.04
+    assert recipe.make_evaluator().load().holdout == 0.04

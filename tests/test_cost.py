@@ -1,5 +1,9 @@
 """MACs and parameters: three independent counts, exactly equal, and equal to the papers'."""
 
+from dataclasses import replace
+from functools import reduce
+from operator import add
+
 import numpy as np
 import pytest
 import timm
@@ -8,13 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from autobss_zoo import Code, create_model, get, list_models
+from autobss_zoo import Code, Setting, create_model, get, list_models
 from autobss_zoo.cost import Cost, count_network, count_onnx
 from autobss_zoo.detection import DETECTORS, create_detector
 from autobss_zoo.export import _trace
-from autobss_zoo.families import FAMILIES, family_of, get_family
-from autobss_zoo.families.detectors import detector_macs
-from conftest import PAPER, codes, tiny
+from autobss_zoo.families import family_of, get_family
+from autobss_zoo.families.detectors import DetectorKind
+from conftest import EVERY_FAMILY, PAPER, codes, tiny
 
 # Measured by the authors of this project's notes on the paper, independently of this code: MACs in millions and
 # parameters in millions, to the digits given.
@@ -63,9 +67,11 @@ def test_every_entry_has_the_measured_figures(name):
     assert digits(measured.params / 1e6, params) == params
 
 
-def onnx_cost(model: nn.Module, size: int, in_chans: int = 3) -> Cost:
+def onnx_cost(model: nn.Module, setting: Setting) -> Cost:
     """Counted on the graph before its batch norms are folded, and the MACs also after."""
-    traced, simplified = _trace(model.eval(), torch.zeros(2, in_chans, size, size), ["logits"], None)
+    traced, simplified = _trace(
+        model.eval(), torch.zeros(2, setting.in_chans, setting.input_size, setting.input_size), ["logits"], None
+    )
     assert count_onnx(simplified).macs == count_onnx(traced).macs
     assert "Shape" not in {node.op_type for node in simplified.graph.node}
     return count_onnx(traced)
@@ -75,17 +81,18 @@ def onnx_cost(model: nn.Module, size: int, in_chans: int = 3) -> Cost:
 def test_three_counts_agree_for_every_classifier(name):
     entry = get(name)
     model = create_model(name)
-    assert entry.family.cost(entry.code, entry.input_size, entry.in_chans, entry.num_classes) == entry.measured
-    assert count_network(model, entry.input_size, entry.in_chans) == entry.measured
-    assert onnx_cost(model, entry.input_size, entry.in_chans) == entry.measured
+    assert entry.family.cost(entry.code, entry.setting) == entry.measured
+    assert count_network(model, entry.setting) == entry.measured
+    assert onnx_cost(model, entry.setting) == entry.measured
 
 
 @pytest.mark.parametrize("name", list_models(task="detection"))
 def test_three_counts_agree_for_every_backbone(name):
     entry = get(name)
-    closed_form = entry.family.cost(entry.code, 800)
-    assert count_network(create_model(entry.code), 800) == closed_form
-    assert onnx_cost(timm.create_model(name), 800) == closed_form
+    setting = Setting(800)
+    closed_form = entry.family.cost(entry.code, setting)
+    assert count_network(create_model(entry.code), setting) == closed_form
+    assert onnx_cost(timm.create_model(name), setting) == closed_form
 
 
 class Counted(nn.Module):
@@ -105,7 +112,7 @@ def test_detectors_have_the_papers_figures(name):
     """RetinaNet with COCO's 80 classes, Mask R-CNN with background as the 81st."""
     detector = create_model(name)
     params = sum(p.numel() for p in detector.parameters())
-    assert Cost(count_network(Counted(detector), 800).macs, params) == get(name).measured
+    assert replace(count_network(Counted(detector), Setting(800)), params=params) == get(name).measured
 
 
 @pytest.mark.parametrize("architecture", DETECTORS)
@@ -117,8 +124,11 @@ def test_detectors_in_closed_form_equal_fvcore_for_random_codes(architecture, da
     kind, classes = DETECTORS[architecture], data.draw(st.integers(1, 5))
     detector = create_detector(architecture, code, classes + kind.first_label, width=width)
     padded = -(-size // 32) * 32
-    expected = detector_macs(code.family, np.array([code.values]), architecture, size, classes, width)
-    assert count_network(Counted(detector), padded).macs == expected[0]
+    plan = DetectorKind(architecture, width).plan(family_of(code), np.array([code.values]), Setting(size, 3, classes))
+    counted = count_network(Counted(detector), Setting(padded))
+    assert (counted.macs, counted.activations) == tuple(
+        int(figure[0]) for figure in plan.figures(("macs", "activations"))
+    )
 
 
 class Logits(nn.Module):
@@ -136,43 +146,46 @@ class Logits(nn.Module):
 def test_segmenters_have_the_measured_figures(name):
     segmenter, entry = create_model(name), get(name)
     params = sum(p.numel() for p in segmenter.parameters())
-    assert Cost(count_network(Logits(segmenter), entry.input_size).macs, params) == entry.measured
+    counted = count_network(Logits(segmenter), Setting(entry.setting.input_size))
+    assert replace(counted, params=params) == entry.measured
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY_FAMILY)
 @settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_closed_form_equals_fvcore_for_random_codes(family, data):
     code = data.draw(codes(family))
-    size = data.draw(st.sampled_from([28, 32, 33, 64, 97]))
-    in_chans, num_classes = data.draw(st.sampled_from([1, 3])), data.draw(st.sampled_from([2, 10]))
-    model = create_model(code, in_chans=in_chans, num_classes=num_classes)
-    expected = family_of(code).cost(code, size, in_chans, num_classes)
-    assert count_network(model, size, in_chans) == expected
+    size = family_of(code).stated_side(code) or data.draw(st.sampled_from([28, 32, 33, 64, 97]))
+    setting = Setting(size, data.draw(st.sampled_from([1, 3])), data.draw(st.sampled_from([2, 10])))
+    model = create_model(code, in_chans=setting.in_chans, num_classes=setting.num_classes)
+    assert count_network(model, setting) == family_of(code).cost(code, setting)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY_FAMILY)
 @settings(max_examples=2)
 @given(data=st.data())
 def test_onnx_count_equals_closed_form_for_random_codes(family, data):
     code = data.draw(codes(family))
-    size = data.draw(st.sampled_from([28, 45, 64]))
-    assert onnx_cost(create_model(code, num_classes=7), size) == family_of(code).cost(code, size, num_classes=7)
+    size = family_of(code).stated_side(code) or data.draw(st.sampled_from([28, 45, 64]))
+    setting = Setting(size, num_classes=7)
+    assert onnx_cost(create_model(code, num_classes=7), setting) == family_of(code).cost(code, setting)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY_FAMILY)
 def test_arrays_equal_single_codes(family):
     generator = np.random.default_rng(0)
     example = np.array(tiny(family).values)
     array = example + generator.integers(0, 4, (40_000, len(example)))  # more than one chunk
-    cost = get_family(family).cost(array, 33)
-    stages = get_family(family).stage_costs(array, 33)
-    assert cost.macs.shape == cost.params.shape == (len(array),)
-    assert sum(stage.macs for stage in stages.values()).tolist() == cost.macs.tolist()
+    cost = get_family(family).cost(array, Setting(33))
+    assert cost.macs.shape == cost.params.shape == cost.activations.shape == (len(array),)
+    assert get_family(family).figure("params", array, Setting(33)).tolist() == cost.params.tolist()
     for row in (0, 17, 20_000, -1):
-        single = get_family(family).cost(Code(family, array[row]), 33)
-        assert (cost.macs[row], cost.params[row]) == (single.macs, single.params)
-        assert type(single.macs) is int
+        code = Code(family, array[row])
+        single = get_family(family).cost(code, Setting(33))
+        assert (cost.macs[row], cost.params[row], cost.activations[row]) == tuple(vars(single).values())
+        assert {type(figure) for figure in vars(single).values()} == {int}
+        rows = get_family(family).stage_rows(code, Setting(33))
+        assert reduce(add, (stage.cost for stage in rows)) == single
 
 
 def test_no_codes_cost_nothing():
@@ -192,11 +205,11 @@ def test_a_code_of_another_family_is_refused():
 
 def test_counting_leaves_the_network_as_it_was():
     model = create_model(tiny("resnet18")).train()
-    count_network(model, 64)
+    count_network(model, Setting(64))
     assert model.training
 
 
 @pytest.mark.parametrize("argument", ["input_size", "in_chans"])
 def test_an_empty_image_is_refused(argument):
     with pytest.raises(ValueError, match=f"{argument}: expected a positive integer, got 0"):
-        get_family("resnet18").cost(tiny("resnet18"), **{argument: 0})
+        Setting(**{argument: 0})

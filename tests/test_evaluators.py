@@ -11,12 +11,12 @@ import torch
 
 import autobss_zoo
 from autobss_search.errors import SpaceError
-from autobss_search.evaluators import channel_bench
 from autobss_search.evaluators.tabular import Table
 from autobss_search.evaluators.training import Training, model_folder
-from autobss_search.space import Space
-from autobss_zoo import Code
+from autobss_zoo import Code, Setting, create_model
 from autobss_zoo.cost import count_network
+from autobss_zoo.errors import CodeError
+from autobss_zoo.families import get_family
 
 FILE = Path(__file__).parents[2] / "shared/data/channel_bench_macro/Results_MobileNet.json"
 
@@ -43,16 +43,13 @@ def test_tables_of_any_alphabet_and_length(tmp_path, digits, length, key, suffix
         json.dump(dict(reversed(table_entries.items())), file)
     table = Table(path)
     assert table.family == "table_my_table"
-    space = Space("copy" + digits + str(length), table.space().dimensions)
+    space = table.space()
     assert space.size == len(digits) ** length
     for i, (k, entry) in enumerate(table_entries.items()):
-        code = Code(table.family, tuple(map(int, k)))
+        code = table.space().code(map(int, k))
         assert table.index(code) == i
-        assert table(code, 0) in entry[key]
+        assert table.score(code, 0) in entry[key]
         assert table.macs[i] == entry["flops"]
-    from autobss_zoo.codes import LAYOUTS
-
-    del LAYOUTS[table.family]  # another table of this name follows
 
 
 def test_codes_that_a_table_lacks_are_not_feasible(tmp_path):
@@ -61,7 +58,7 @@ def test_codes_that_a_table_lacks_are_not_feasible(tmp_path):
     path.write_text(json.dumps(some))
     space = Table(path).space()
     assert space.count() == 26
-    assert Code(space.family, (1, 1, 1)) not in space
+    assert space.code((1, 1, 1)) not in space
     with pytest.raises(SpaceError, match="macs of at most 50"):
         Table(path).space(macs=50)
 
@@ -71,8 +68,8 @@ def test_all_trainings_of_a_code_are_drawn(tmp_path):
     path.write_text(json.dumps(entries()))
     table = Table(path)
     code = table.space().decode(np.array([[0, 1, 2]]))[0]
-    assert {table(code, seed) for seed in range(30)} == set(table.scores[table.index(code)])
-    assert table(code, 3) == table(code, 3)
+    assert {table.score(code, seed) for seed in range(30)} == set(table.scores[table.index(code)])
+    assert table.score(code, 3) == table.score(code, 3)
 
 
 @pytest.mark.parametrize(
@@ -96,16 +93,23 @@ def test_the_published_table(published):
 def test_costs_of_the_mobilenets_equal_the_published_ones_on_all_keys(published):
     entries = json.loads(published.read_text())
     digits = np.array([[int(c) for c in key] for key in entries])
-    cost = channel_bench.cost("mobilenet", digits)
+    family = get_family("channel_bench_mobilenet")
+    cost = family.cost(family.widths(digits), Setting(32, num_classes=10))
     np.testing.assert_array_equal(cost.macs, [e["flops"] for e in entries.values()])
     np.testing.assert_array_equal(cost.params, [e["params"] for e in entries.values()])
 
 
-@pytest.mark.parametrize("network", channel_bench.WIDEST)
+@pytest.mark.parametrize("network", ["mobilenet", "resnet"])
 @pytest.mark.parametrize("digits", [(1, 2, 3, 4, 1, 2, 3), (4, 3, 2, 1, 4, 1, 2), (1,) * 7])
 def test_networks_of_channel_bench_have_their_costs_and_learn(network, digits):
-    model = channel_bench.build(network, digits)
-    assert count_network(model, 32) == channel_bench.cost(network, np.array([digits])).item()
+    family = get_family(f"channel_bench_{network}")
+    code = Code(family.name, family.widths(np.array([digits]))[0])
+    model = (
+        create_model(code, num_classes=10, zero_init_last=False)
+        if network == "resnet"
+        else create_model(code, num_classes=10)
+    )
+    assert count_network(model, Setting(32)) == family.cost(code, Setting(32, num_classes=10))
     logits = model(torch.randn(2, 3, 32, 32))
     assert logits.shape == (2, 10)
     logits.square().sum().backward()
@@ -113,10 +117,10 @@ def test_networks_of_channel_bench_have_their_costs_and_learn(network, digits):
 
 
 def test_bad_channel_bench_codes_are_named():
-    with pytest.raises(ValueError, match="network: expected mobilenet or resnet, got 'vgg'"):
-        channel_bench.widths("vgg", np.ones((1, 7), int))
     with pytest.raises(ValueError, match=r"digits of 1 to 4 of shape \(n, 7\)"):
-        channel_bench.widths("resnet", np.full((1, 7), 5))
+        get_family("channel_bench_resnet").widths(np.full((1, 7), 5))
+    with pytest.raises(CodeError, match=r"element 4 \(s2.e1\): expected an integer from 1"):
+        Code("channel_bench_mobilenet", (128, 768, 768, 0, 256, 1536, 1024))
 
 
 CODE = Code.parse("resnet18_small{8,8,16,32,1,1,1,1}")
@@ -127,17 +131,17 @@ SMALL = {"base": "small/digits", "input_size": 8, "epochs": 2, "holdout": 0.25}
 
 def test_training_repeats_itself_and_keeps_its_network(tmp_path):
     evaluate = Training(SMALL, str(tmp_path))
-    score = evaluate(CODE, 1)
-    assert Training(SMALL)(CODE, 1) == score
-    assert Training(SMALL)(CODE, 2) != score
+    score = evaluate.score(CODE, 1)
+    assert Training(SMALL).score(CODE, 1) == score
+    assert Training(SMALL).score(CODE, 2) != score
     folder = tmp_path / model_folder(CODE, 1)
     assert json.loads((folder / "result.json").read_text())["top1"] == score
     assert autobss_zoo.from_pretrained(folder / "last").code == CODE
 
 
 def test_the_score_is_of_the_holdout_until_there_is_none(tmp_path):
-    Training(SMALL, str(tmp_path))(CODE, 1)
-    Training({**SMALL, "holdout": 0}, str(tmp_path))(CODE, 2)
+    Training(SMALL, str(tmp_path)).score(CODE, 1)
+    Training({**SMALL, "holdout": 0}, str(tmp_path)).score(CODE, 2)
     results = [json.loads((tmp_path / model_folder(CODE, seed) / "result.json").read_text()) for seed in (1, 2)]
     assert [r["evaluated_on"] for r in results] == ["holdout", "test"]
     assert [r["images"] for r in results] == [360, 360]
@@ -158,5 +162,5 @@ def test_bad_settings_are_named_before_anything_is_trained():
 
 
 def test_what_networks_are_counted_with():
-    assert Training(SMALL).counting == {"input_size": 8, "in_chans": 1, "num_classes": 10}
-    assert Training("small/cifar10").counting == {"input_size": 32, "in_chans": 3, "num_classes": 10}
+    assert Training(SMALL).counting == {"setting": Setting(8, 1, 10)}
+    assert Training("small/cifar10").counting == {"setting": Setting(32, 3, 10)}

@@ -9,13 +9,11 @@ import pytest
 from autobss_search.cli import main
 from autobss_search.executors import InProcess, Job, Outcome, Started
 from autobss_search.executors.processes import LocalProcesses, visible_gpus
-from autobss_zoo import Code
 from study_script import killable
 
 
 def jobs(seeds):
-    killable()
-    return [Job(i, Code("killable", (1, 1, 1, 1, 2)), seed) for i, seed in enumerate(seeds)]
+    return [Job(i, killable().code((1, 1, 1, 1, 2)), seed) for i, seed in enumerate(seeds)]
 
 
 def updates(executor, evaluate, seeds):

@@ -11,9 +11,9 @@ from autobss_zoo import create_model, get, list_models
 from autobss_zoo.cost import count_onnx
 from autobss_zoo.errors import ExportError
 from autobss_zoo.export import Report, to_onnx
-from autobss_zoo.families import FAMILIES
+from autobss_zoo.models import setting_of
 from autobss_zoo.segmentation import create_segmenter
-from conftest import codes, tiny
+from conftest import EVERY_FAMILY, codes, tiny
 
 
 def run(path, *shape: int) -> list:
@@ -31,14 +31,18 @@ def test_every_entry_exports(name, features_only, tmp_path):
     assert report.max_rel_error < 1e-5
     if not features_only:
         entry = get(name)
-        cost = entry.family.cost(entry.code, model.pretrained_cfg["input_size"][-1], entry.in_chans, model.num_classes)
+        cost = entry.family.cost(entry.code, setting_of(model))
         assert (report.macs, report.params) == (cost.macs, cost.params)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY_FAMILY)
 @pytest.mark.parametrize("features_only", [False, True])
 def test_every_family_exports(family, features_only, tmp_path):
-    options = {"features_only": True, "out_indices": (1, 3)} if features_only else {"num_classes": 5}
+    options = (
+        {"features_only": True, "out_indices": (0, 1) if "bench" in family else (1, 3)}
+        if features_only
+        else {"num_classes": 5}
+    )
     model = create_model(tiny(family), in_chans=1, **options).train()
     path = tmp_path / "model.onnx"
     report = to_onnx(model, path, input_size=48)

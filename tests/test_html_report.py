@@ -15,14 +15,16 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from autobss_search import AutoBSS, Constraint, Space, candidates, get_space
+from autobss_search import AutoBSS, Constraint, Space, get_space
 from autobss_search.cli import main
 from autobss_search.html_plots import pareto_front
 from autobss_search.html_report import write_html
 from autobss_search.journal import Entry, here, read_journal
 from autobss_search.ledger import Record, read_records
 from autobss_search.plots import refining_pairs
+from autobss_search.searchers import candidates
 from autobss_search.study import Study
+from autobss_zoo import Setting
 from study_script import DIMENSIONS, area
 from test_search_cli import table
 
@@ -111,7 +113,7 @@ def finished(tmp_path_factory):
         Entry(1.7e9 + 100, "end", "finished"),
     ]
     path = folder / "page.html"
-    write_html(path, NAME, searcher(), records, journal, answer, 24, {})
+    write_html(path, NAME, searcher(), records, journal, answer, 24, None)
     return records, path
 
 
@@ -186,7 +188,7 @@ def test_pairs_of_many_codes_are_few_and_always_the_same():
 )
 def test_studies_with_few_scores_or_none(tmp_path, browser, records, line):
     path = tmp_path / "r.html"
-    write_html(path, NAME, searcher(), records, [], None, 24, {})
+    write_html(path, NAME, searcher(), records, [], None, 24, None)
     assert line in own_part(path)
     show(browser, path)
     assert browser.get_log("browser") == []
@@ -197,7 +199,7 @@ def test_a_study_is_reported_while_its_driver_runs(tmp_path):
     folder, path, lines = tmp_path / "study", tmp_path / "r.html", []
 
     def report(_event):
-        write_html(path, NAME, searcher(), read_records(folder), read_journal(folder), None, 16, {})
+        write_html(path, NAME, searcher(), read_records(folder), read_journal(folder), None, 16, None)
         lines.append(re.search("<dt>Trials</dt><dd>(.*?)</dd>.*<dt>Driver</dt><dd>(.*?)</dd>", own_part(path)).groups())
 
     with Study(folder, searcher(), score, rounds=2, batch=8, on_event=report) as study:
@@ -214,7 +216,7 @@ def test_a_driver_that_was_killed_is_told_from_one_that_runs(tmp_path):
         pass
     for where, state in ((here(), "running since "), (f"{socket.gethostname()}:{gone.pid}", "killed; began ")):
         journal = [Entry(1.7e9, "driver", "began", where=where)]
-        write_html(tmp_path / "r.html", NAME, searcher(), [], journal, None, 16, {})
+        write_html(tmp_path / "r.html", NAME, searcher(), [], journal, None, 16, None)
         assert f"<dd>{state}" in own_part(tmp_path / "r.html")
 
 
@@ -226,7 +228,7 @@ def test_the_page_refers_to_nothing_outside(finished):
 
 def test_a_report_whose_folder_is_missing_says_so(tmp_path):
     with pytest.raises(FileNotFoundError, match="folder"):
-        write_html(tmp_path / "no" / "r.html", NAME, searcher(), [], [], None, 24, {})
+        write_html(tmp_path / "no" / "r.html", NAME, searcher(), [], [], None, 24, None)
 
 
 def test_every_plot_is_drawn_without_errors_and_without_a_request(browser, finished):
@@ -349,12 +351,11 @@ def test_text_is_read_on_light_and_on_dark(browser, finished):
 
 
 def test_networks_are_compared_by_stage_with_the_hand_made_one(browser, tmp_path):
-    one = AutoBSS(get_space("resnet18_small", macs="400K", input_size=8, num_classes=10), n_candidates=100)
+    one = AutoBSS(get_space("resnet18_small", macs="400K", setting=Setting(8, num_classes=10)), n_candidates=100)
     with Study(tmp_path / "study", one, lambda code, seed: float(sum(code.channels)), rounds=1, batch=4) as study:
         answer, records = study.run(), study.records
     path = tmp_path / "r.html"
-    counting = {"input_size": 8, "in_chans": 3, "num_classes": 10}
-    write_html(path, NAME, one, records, [], answer, 4, counting)
+    write_html(path, NAME, one, records, [], answer, 4, Setting(8, num_classes=10))
     show(browser, path)
     figure = json.loads(re.search(r'id="allocation".*?json">(.*?)</script>', own_part(path)).group(1))
     names = [trace["name"] for trace in figure["data"] if trace["showlegend"]]

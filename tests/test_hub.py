@@ -14,11 +14,11 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from autobss_zoo import create_model, from_pretrained, save_pretrained
+from autobss_zoo import Setting, create_model, from_pretrained, save_pretrained
 from autobss_zoo.errors import AutoBSSError, WeightsError
-from autobss_zoo.families import FAMILIES, family_of
+from autobss_zoo.families import family_of
 from autobss_zoo.weights import sha256
-from conftest import tiny
+from conftest import EVERY_FAMILY, tiny
 from hub_server import Hub
 
 INPUTS = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -35,14 +35,14 @@ def network(family: str = "resnet18_small", **kwargs) -> nn.Module:
     return create_model(tiny(family), num_classes=5, **kwargs).eval()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY_FAMILY)
 def test_a_saved_network_is_loaded_by_us_and_by_plain_timm(family, tmp_path):
     model = network(family).to(memory_format=torch.channels_last)
     save_pretrained(model, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"config.json", "model.safetensors", "README.md"}
     assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1
     config = json.loads((tmp_path / "config.json").read_text())
-    cost = family_of(model.code).cost(model.code, num_classes=5)
+    cost = family_of(model.code).cost(model.code, Setting(num_classes=5))
     assert (config["code"], config["macs"], config["params"]) == (str(model.code), cost.macs, cost.params)
     assert config["sha256"] == sha256(tmp_path / "model.safetensors")
     for again in (from_pretrained(tmp_path), timm.create_model(f"local-dir:{tmp_path}", pretrained=True)):

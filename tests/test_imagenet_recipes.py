@@ -74,7 +74,7 @@ def test_killed_at_a_step_and_resumed(name, processes, images, tmp_path):
 
 def test_two_processes_compute_what_one_does(images, tmp_path):
     """Without batch norms, which see only their own process's images."""
-    words = ["base=imagenet/resnet18", "model=resnet18{4,4,8,8,1,1,1,1}", "model_args={norm_layer: groupnorm1}"]
+    words = ["base=imagenet/resnet18", "model=resnet18{8,8,8,8,1,1,1,1}", "model_args={norm_layer: groupnorm1}"]
     words += [f"{key}={value}" for key, value in {**SMALL, "data_dir": images, "amp": "null"}.items()]
     for processes in (1, 2):
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
@@ -90,7 +90,7 @@ def test_two_processes_compute_what_one_does(images, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_command_keeps_its_state_when_it_is_told_to_stop(number, images, tmp_path):
-    settings = {**SMALL, "epochs": 200, "warmup_epochs": 0, "model": "resnet18{4,4,8,8,1,1,1,1}", "amp": "null"}
+    settings = {**SMALL, "epochs": 200, "warmup_epochs": 0, "model": "resnet18{8,8,8,8,1,1,1,1}", "amp": "null"}
     words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     command = [sys.executable, "-m", "autobss_search.cli", "train", "imagenet/resnet18", "--folder", "run"]
     command += ["--data-dir", str(images), *words]

@@ -19,7 +19,7 @@ from hub_server import Hub
 from test_hub import run as run_client
 from test_training_data import DEBIAN
 
-CODE = "resnet18_small{4,4,8,8,1,1,1,1}"
+CODE = "resnet18_small{8,8,8,8,1,1,1,1}"
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_publishing_again_replaces_the_whole_folder(run, tmp_path):
 
 def test_another_code_takes_the_place_of_a_published_one(run, tmp_path):
     publish(run, tmp_path / "zoo", "tiny_autobss", "digits8", onnx=False)
-    other = {"model": "resnet18_small{4,4,8,8,1,1,1,2}", "input_size": 8, "epochs": 2}
+    other = {"model": "resnet18_small{8,8,8,8,1,1,1,2}", "input_size": 8, "epochs": 2}
     train(TrainingRecipe.load("small/digits", other)[0], tmp_path / "other")
     source = f"""
 from autobss_zoo.training.publishing import publish
@@ -131,7 +131,7 @@ publish({str(tmp_path / "other")!r}, {str(tmp_path / "zoo")!r}, "tiny_autobss", 
 """
     out = python(source, tmp_path / "zoo")
     assert out.startswith("tiny_autobss.digits8\n")
-    assert "name: tiny_autobss is resnet18_small{4,4,8,8,1,1,1,1} already" in out
+    assert "name: tiny_autobss is resnet18_small{8,8,8,8,1,1,1,1} already" in out
     assert read_published(tmp_path / "zoo" / "tiny_autobss.digits8").code.layers == (1, 1, 1, 2)
 
 
@@ -172,7 +172,7 @@ def test_the_packages_own_networks_load_and_cost_what_they_state(name):
     entry = entries()[name.partition(".")[0]]
     network = autobss_zoo.create_model(name, pretrained=True)
     assert network.code == entry.code
-    cost = entry.family.cost(entry.code, entry.input_size, entry.in_chans, entry.num_classes)
+    cost = entry.family.cost(entry.code, entry.setting)
     assert cost == entry.measured
     assert sum(p.numel() for p in network.parameters()) == entry.measured.params
 

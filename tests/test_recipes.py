@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from autobss_search.recipe import Recipe
+from autobss_zoo import Setting
 from autobss_zoo.errors import RecipeError
 from autobss_zoo.families import get_family
 from autobss_zoo.recipes import folder, list_recipes, merged, parse_settings, resolve
@@ -61,17 +62,17 @@ def test_every_recipe_is_valid_and_calls_what_exists(name):
     else:
         search = Recipe.load(name)
         assert (search.rounds, search.batch) == (4, 16)  # 64 full trainings
-        assert search.make_training().load().holdout > 0
+        assert search.make_evaluator().load().holdout > 0
 
 
 @pytest.mark.parametrize("backbone", TABLE_6)
 def test_searches_regenerate_the_codes(backbone, monkeypatch):
     search = Recipe.load(f"imagenet/{backbone}_search")
-    training = search.make_training().load()
+    training = search.make_evaluator().load()
     original = TrainingRecipe.load(f"imagenet/{backbone}.original")[0]
     assert training == original.model_copy(update={"holdout": 0.04, "evaluate_every": None})
     # The classes are those of the folder of images; their number does not matter to the budget's origin.
-    counting = {"input_size": original.input_size or 224, "in_chans": 3, "num_classes": 1000}
+    counting = {"setting": Setting(original.input_size or 224)}
     monkeypatch.setattr("autobss_search.evaluators.training.Training.counting", counting)
     searcher = search.make_searcher()
     assert searcher.preset == "paper"
@@ -90,9 +91,9 @@ def test_registry_entries_name_the_recipe_that_trains_them():
 def test_searches_of_small_networks_have_the_hand_made_ones_macs():
     for name in ("small/digits_search", "small/fashion_mnist_resnet_search", "small/fashion_mnist_mnv2_search"):
         search = Recipe.load(name)
-        training = search.make_training()
+        training = search.make_evaluator()
         code = training.load().code
-        assert search.budget == {"macs": get_family(code.family).cost(code, **training.counting).macs}
+        assert search.budget == {"macs": get_family(code.family).cost(code, training.setting).macs}
 
 
 def test_no_recipe_copies_another():

@@ -10,9 +10,12 @@ import pytest
 import yaml
 
 from autobss_search.cli import main
+from autobss_search.errors import SpaceError
 from autobss_search.ledger import read_records
 from autobss_search.plots import plot_history, plot_refining
-from autobss_search.recipe import Recipe, parse_budget
+from autobss_search.recipe import Recipe
+from autobss_search.spaces import parse_budget
+from autobss_zoo import Setting
 from test_evaluators import entries
 
 CODE = "resnet18_small{8,8,16,32,1,1,1,1}"
@@ -93,7 +96,7 @@ def test_from_a_budget_to_a_model_file(tmp_path, capsys):
         (
             ["search", "--train", "small/digits", "--space", "mnv2_small", "--budget", "x=3"],
             2,
-            "expected macs or params, got x",
+            "expected macs or params or activations, got x",
         ),
         (
             ["search", "--train", "small/digits", "--space", "mnv2_small", "--budget", "lots"],
@@ -156,33 +159,35 @@ def test_bad_recipes_name_the_file_and_the_key(tmp_path, content, message):
 
 def test_a_kept_recipe_means_the_same(tmp_path):
     training = {"base": "small/digits", "epochs": 2, "batch_size": 32}
-    recipe = Recipe(space="mnv2_small", training=training, budget="3M", enqueue=(CODE,), seed=4)
+    recipe = Recipe.load({"space": "mnv2_small", "training": training, "budget": "3M", "enqueue": [CODE], "seed": 4})
     path = tmp_path / "r.yaml"
     path.write_text(recipe.dump())
     again = Recipe.load(path)
-    assert again.make_training().load() == recipe.make_training().load()
+    assert again.make_evaluator().load() == recipe.make_evaluator().load()
     assert again.make_space().describe() == recipe.make_space().describe()
     assert (again.budget, again.enqueue, again.seed) == (recipe.budget, recipe.enqueue, 4)
-    assert "base" not in yaml.safe_load(path.read_text())["training"]  # shipped recipes may change
+    assert "base" not in yaml.safe_load(path.read_text())["score"]  # shipped recipes may change
 
 
 def test_a_kept_recipe_depends_on_no_other_file_or_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     own = {"family": "resnet18_small", "C": {"step": 8, "high": 32}, "L": {"step": 1, "high": 2}}
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(own))
-    kept = yaml.safe_load(Recipe(space="own.yaml", training="small/digits", budget="1M").dump())
+    kept = yaml.safe_load(Recipe.load({"space": "own.yaml", "training": "small/digits", "budget": "1M"}).dump())
     assert kept["space"] == own
     table(tmp_path, "elsewhere")
-    assert yaml.safe_load(Recipe(table="elsewhere.json").dump())["table"] == str(tmp_path / "elsewhere.json")
+    assert yaml.safe_load(Recipe.load({"table": "elsewhere.json"}).dump())["score"]["file"] == str(
+        tmp_path / "elsewhere.json"
+    )
 
 
 def test_options_replace_single_settings_of_the_training(tmp_path):
     path = tmp_path / "r.yaml"
     path.write_text("{space: mnv2_small, training: {base: small/digits, input_size: 8}}")
-    recipe = Recipe.load(path, {"training": {"epochs": 2}}).make_training().load()
+    recipe = Recipe.load(path, {"training": {"epochs": 2}}).make_evaluator().load()
     assert (recipe.epochs, recipe.input_size, recipe.data) == (2, 8, "digits")
     path.write_text("{space: mnv2_small, training: small/digits}")
-    assert Recipe.load(path, {"training": {"epochs": 2}}).make_training().load().epochs == 2
+    assert Recipe.load(path, {"training": {"epochs": 2}}).make_evaluator().load().epochs == 2
 
 
 def test_a_report_in_another_process_knows_the_codes_of_a_table(tmp_path, capsys):
@@ -194,17 +199,18 @@ def test_a_report_in_another_process_knows_the_codes_of_a_table(tmp_path, capsys
 
 
 def test_the_space_is_counted_as_the_networks_that_are_trained():
-    space = Recipe(space="resnet18_small", training={"base": "small/digits", "input_size": 8}).make_space()
-    assert space.constraints[0].function.input_size == 8
-    assert (space.constraints[0].function.in_chans, space.constraints[0].function.num_classes) == (1, 10)
+    training = {"base": "small/digits", "input_size": 8}
+    space = Recipe.load({"space": "resnet18_small", "training": training}).make_space()
+    assert space.constraints[0].function.counted.setting == Setting(8, 1, 10)
     own = {
         "family": "resnet18_small",
         "C": {"step": 8, "high": 32},
         "L": {"step": 1, "high": 2},
         "budget": {"macs": "1M"},
     }
-    assert Recipe(space=own, training="small/digits").make_space().constraints[0].upper == 1_000_000
-    assert Recipe(space=own, training="small/digits", budget="2M").make_space().constraints[0].upper == 2_000_000
+    search = {"space": own, "training": "small/digits"}
+    assert Recipe.load(search).make_space().constraints[0].upper == 1_000_000
+    assert Recipe.load(search, {"budget": "2M"}).make_space().constraints[0].upper == 2_000_000
 
 
 def test_budgets():
@@ -212,6 +218,13 @@ def test_budgets():
     assert parse_budget("macs=1.5B, params=3M") == {"macs": 1_500_000_000, "params": 3_000_000}
     assert parse_budget({"params": 5}) == {"params": 5}
     assert parse_budget(7) == {"macs": 7}
+    assert parse_budget("macs=9M..10M,params=1K..") == {"macs": [9_000_000, 10_000_000], "params": [1000, None]}
+    for again in ({"macs": 7}, {"macs": [5, 7]}, {"macs": [5, None]}):
+        assert parse_budget(again) == again
+    assert parse_budget({"macs": [None, "7K"]}) == parse_budget({"macs": "..7K"}) == {"macs": 7000}
+    for wrong in ("macs=..", "macs=many", {"macs": [1, 2, 3]}, ["macs"]):
+        with pytest.raises(SpaceError, match="expected a"):
+            parse_budget(wrong)
 
 
 def test_plots_need_scores(tmp_path):
@@ -230,7 +243,7 @@ def test_of_many_rounds_the_last_are_shown(tmp_path, capsys):
     assert shown == list(range(4, 24))
 
 
-def test_stages_are_counted_as_those_of_the_trained_networks():
+def test_stages_are_counted_as_those_of_the_trained_networks(tmp_path):
     settings = {"space": "resnet18_small", "training": {"base": "small/digits", "input_size": 8}}
-    assert Recipe(**settings).stage_counting == {"input_size": 8, "in_chans": 1, "num_classes": 10}
-    assert Recipe(table="unread.json").stage_counting == {}
+    assert Recipe.load(settings).make_evaluator().setting == Setting(8, 1, 10)
+    assert Recipe.load({"table": table(tmp_path, "plain")}).make_evaluator().setting is None

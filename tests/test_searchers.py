@@ -19,11 +19,12 @@ from autobss_search import (
     Observation,
     RandomSearch,
     RegularizedEvolution,
+    Session,
     Space,
     get_space,
 )
 from autobss_search.errors import SpaceError
-from autobss_search.surrogate import LIMIT, GaussianProcess
+from autobss_search.searchers.surrogate import LIMIT, GaussianProcess
 from autobss_zoo import Code
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*distinct candidates")
@@ -58,20 +59,21 @@ def make(request):
 
 
 def search(searcher, score=accuracy, rounds=4, batch=16):
+    session = Session(searcher)
     for _ in range(rounds):
-        for code in searcher.ask(batch):
-            searcher.tell(code, score(code))
-    return searcher
+        for code in session.ask(batch):
+            session.tell(code, score(code))
+    return session
 
 
 def test_64_scores_in_four_rounds(make):
-    searcher = search(make(toy()))
-    codes = [o.code for o in searcher.observations]
+    session = search(make(toy()))
+    codes = [o.code for o in session.observations]
     assert len(set(codes)) == 64
-    assert all(code in searcher.space for code in codes)
-    assert sorted(o.round for o in searcher.observations) == sorted(list(range(4)) * 16)
-    assert searcher.recommend() in codes
-    assert searcher.best.value == max(accuracy(c) for c in codes)
+    assert all(code in session.searcher.space for code in codes)
+    assert sorted(o.round for o in session.observations) == sorted(list(range(4)) * 16)
+    assert session.recommend() in codes
+    assert session.best.value == max(accuracy(c) for c in codes)
 
 
 def test_both_presets_find_the_best_code():
@@ -98,7 +100,7 @@ def test_minimising_is_maximising_the_negative(make):
 
 
 def test_the_same_seed_and_tells_ask_the_same_in_any_order_of_tells(make):
-    one, other = make(toy(), seed=7), make(toy(), seed=7)
+    one, other = Session(make(toy(), seed=7)), Session(make(toy(), seed=7))
     for _ in range(3):
         asked = one.ask(16)
         assert asked == other.ask(16)
@@ -106,15 +108,15 @@ def test_the_same_seed_and_tells_ask_the_same_in_any_order_of_tells(make):
             one.tell(code, accuracy(code))
         for code in reversed(asked):
             other.tell(code, accuracy(code))
-    assert make(toy(), seed=8).ask(16) != make(toy(), seed=7).ask(16)
+    assert Session(make(toy(), seed=8)).ask(16) != Session(make(toy(), seed=7)).ask(16)
 
 
 @pytest.mark.parametrize("preset", ["default", "paper"])
 def test_asks_do_not_depend_on_the_number_of_threads(preset):
     program = (
         "import warnings; warnings.simplefilter('ignore')\n"
-        "from autobss_search import AutoBSS, get_space\n"
-        f"s = AutoBSS(get_space('mnv2_small'), {preset!r}, n_candidates=2000)\n"
+        "from autobss_search import AutoBSS, Session, get_space\n"
+        f"s = Session(AutoBSS(get_space('mnv2_small'), {preset!r}, n_candidates=2000))\n"
         "for r in range(3):\n"
         "    for c in s.ask(16): s.tell(c, float(sum(c.values) % 97)); print(c)\n"
     )
@@ -131,30 +133,30 @@ def test_asks_do_not_depend_on_the_number_of_threads(preset):
 
 
 def test_one_by_one_pending_codes_are_respected(make):
-    searcher, asked = make(toy()), set()
+    session, asked = Session(make(toy())), set()
     for i in range(40):
-        (code,) = searcher.ask(1)
+        (code,) = session.ask(1)
         assert code not in asked
         asked.add(code)
         if i % 3:  # a third is never told
-            searcher.tell(code, accuracy(code))
-    assert len(searcher.pending) == 14
-    assert len(searcher.observations) == 26
-    assert not set(searcher.pending) & {o.code for o in searcher.observations}
+            session.tell(code, accuracy(code))
+    assert len(session.pending) == 14
+    assert len(session.observations) == 26
+    assert not set(session.pending) & {o.code for o in session.observations}
 
 
 @pytest.mark.parametrize("failure", [None, float("nan"), float("inf"), -float("inf")])
 def test_failures_are_recorded_and_not_proposed_again(make, failure):
-    searcher = make(toy())
+    session = Session(make(toy()))
     failed = set()
     for _ in range(3):
-        for i, code in enumerate(searcher.ask(16)):
+        for i, code in enumerate(session.ask(16)):
             assert code not in failed
             if i % 4 == 0:
                 failed.add(code)
-            searcher.tell(code, failure if i % 4 == 0 else accuracy(code))
-    assert {o.code for o in searcher.observations if o.value is None} == failed
-    assert searcher.recommend() not in failed
+            session.tell(code, failure if i % 4 == 0 else accuracy(code))
+    assert {o.code for o in session.observations if o.value is None} == failed
+    assert session.recommend() not in failed
 
 
 def test_autobss_steers_around_a_region_that_fails():
@@ -170,12 +172,12 @@ def test_autobss_steers_around_a_region_that_fails():
 
 
 def test_everything_may_fail(make):
-    searcher = search(make(toy()), lambda code: None, rounds=3)
-    assert len(searcher.observations) == 48
+    session = search(make(toy()), lambda code: None, rounds=3)
+    assert len(session.observations) == 48
     with pytest.raises(ValueError, match="no score was told yet"):
-        searcher.recommend()
+        session.recommend()
     with pytest.raises(ValueError, match="no score was told yet"):
-        _ = searcher.best
+        _ = session.best
 
 
 def test_equal_scores_are_no_problem(make):
@@ -183,16 +185,16 @@ def test_equal_scores_are_no_problem(make):
 
 
 def test_repeated_scores_count_with_their_mean(make):
-    searcher = make(toy())
-    code = searcher.ask(1)[0]
-    searcher.tell(code, 70.0)
-    searcher.tell(code, 72.0)
-    searcher.tell(code, None)
-    assert searcher.observations == [Observation(code, 71.0, 0)]
+    session = Session(make(toy()))
+    code = session.ask(1)[0]
+    session.tell(code, 70.0)
+    session.tell(code, 72.0)
+    session.tell(code, None)
+    assert session.observations == [Observation(code, 71.0, 0)]
 
 
 def test_the_place_in_a_round_counts_pending_and_scored_codes(make):
-    codes = make(toy(), seed=3).ask(7)
+    codes = Session(make(toy(), seed=3)).ask(7)
     scored = [Observation(c, accuracy(c)) for c in codes]
     known = [o._replace(round=-1) for o in scored]
     proposed = {tuple(make(toy()).propose(scored[:k], 0, 3, codes[k:])) for k in range(8)}
@@ -206,12 +208,12 @@ def test_half_of_the_defaults_first_round_is_grown_also_one_by_one(told):
     searcher = AutoBSS(space, n_candidates=500)
     together = [space.growth_steps(code) == [] for code in searcher.propose([], 0)]
     assert together == 8 * [True] + 8 * [False]
-    one_by_one = []
+    one_by_one, session = [], Session(searcher)
     for _ in range(16):
-        (code,) = searcher.ask(1)
+        (code,) = session.ask(1)
         one_by_one.append(space.growth_steps(code) == [])
         if told:
-            searcher.tell(code, accuracy_of_all(code))
+            session.tell(code, accuracy_of_all(code))
     assert one_by_one == 8 * [True, False]
 
 
@@ -244,7 +246,7 @@ def test_of_very_many_scores_some_are_learned_from(preset, monkeypatch):
 
 def test_codes_that_are_not_learned_from_can_be_the_answer(monkeypatch):
     searcher, observations = many(get_space("resnet18_small"), 100)
-    monkeypatch.setattr("autobss_search.autobss.representative", lambda y: np.argsort(y)[:50])
+    monkeypatch.setattr("autobss_search.searchers.autobss.representative", lambda y: np.argsort(y)[:50])
     worst = sorted(observations, key=lambda o: o.value)[:50]
     assert searcher.recommend(observations) not in {o.code for o in worst}
 
@@ -254,40 +256,40 @@ def test_up_to_the_limit_all_scores_are_learned_from(preset, monkeypatch):
     searcher, observations = many(get_space("resnet50_small"), 60, preset)
     pending = searcher.propose(observations, 4, 3)
     figures = [searcher.propose(observations, 4, 4, pending), searcher.recommend(observations)]
-    monkeypatch.setattr("autobss_search.autobss.representative", lambda y: np.arange(len(y)))
-    monkeypatch.setattr("autobss_search.acquisition._LIKELY", 10_000)
+    monkeypatch.setattr("autobss_search.searchers.autobss.representative", lambda y: np.arange(len(y)))
+    monkeypatch.setattr("autobss_search.searchers.acquisition._LIKELY", 10_000)
     assert figures == [searcher.propose(observations, 4, 4, pending), searcher.recommend(observations)]
 
 
 def test_known_results_count_from_the_first_round():
     known = toy().decode(np.concatenate(list(toy().enumerate()))[::97][:20])
-    searcher = AutoBSS(toy())
+    session = Session(AutoBSS(toy()))
     for code in known:
-        searcher.tell(code, accuracy(code))
-    first = searcher.ask(16)
+        session.tell(code, accuracy(code))
+    first = session.ask(16)
     assert not set(first) & set(known)
-    assert np.mean([accuracy(c) for c in first]) > np.mean([accuracy(c) for c in AutoBSS(toy()).ask(16)]) + 0.2
+    assert np.mean([accuracy(c) for c in first]) > np.mean([accuracy(c) for c in Session(AutoBSS(toy())).ask(16)]) + 0.2
 
 
 def test_a_space_that_is_used_up_says_so(make):
     space = Space("tiny2", [Dimension("W1", (1, 2, 3)), Dimension("W2", (1, 2, 3))])
-    searcher = make(space)
+    session = Session(make(space))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        codes = searcher.ask(16)
+        codes = session.ask(16)
     assert len(codes) == 9
     assert any("only 9 new codes are left instead of 16" in str(w.message) for w in caught)
     for code in codes:
-        searcher.tell(code, accuracy_of_two(code))
+        session.tell(code, accuracy_of_two(code))
     with pytest.raises(SpaceError, match="all codes of the space were asked for: 9"):
-        searcher.ask(1)
+        session.ask(1)
 
 
 def test_a_space_of_more_codes_than_integers_hold():
     dimensions = [Dimension(f"W{i}", tuple(range(1, 17))) for i in range(1, 33)]
     space = Space("huge32", dimensions, [Constraint("sum", 300, lambda v: v.sum(axis=1), monotone=True)])
     assert space.size == 2**128
-    assert len(set(RandomSearch(space).ask(16)) | set(AutoBSS(space, n_candidates=100).ask(16))) == 32
+    assert len(set(RandomSearch(space).propose([], 0)) | set(AutoBSS(space, n_candidates=100).propose([], 0))) == 32
 
 
 def accuracy_of_all(code):
@@ -300,35 +302,35 @@ def accuracy_of_two(code):
 
 def test_propose_is_pure(make):
     searcher = make(toy(), seed=1)
-    observations = [Observation(c, accuracy(c)) for c in searcher.ask(16)]
+    observations = [Observation(c, accuracy(c)) for c in searcher.propose([], 0)]
     fresh = make(toy(), seed=1)
     first = fresh.propose(observations, 1)
-    fresh.ask(16)
+    fresh.propose([], 0)
     assert fresh.propose(observations[::-1], 1) == first == searcher.propose(observations, 1)
 
 
 @pytest.mark.parametrize(
     ("act", "error", "message"),
     [
-        (lambda s: s.tell(Code.parse("toy5{8,8,8,8,8}"), 1.0), SpaceError, "area 32,768 is over the bound"),
+        (lambda s: s.tell(toy().parse("toy5{8,8,8,8,8}"), 1.0), SpaceError, "area 32,768 is over the bound"),
         (lambda s: s.tell(Code.parse("resnet18{64,128,256,512,2,2,2,2}"), 1.0), SpaceError, "no code of toy5"),
         (lambda s: s.tell(s.ask(1)[0], "71.2"), TypeError, "expected a number or None as the score, got '71.2'"),
         (lambda s: s.tell(s.ask(1)[0], True), TypeError, "got True"),
         (lambda s: s.ask(0), ValueError, "n: expected a positive integer, got 0"),
-        (lambda s: AutoBSS(s.space, "best"), ValueError, "preset: expected default or paper"),
-        (lambda s: AutoBSS(s.space, direction="up"), ValueError, "direction: expected maximize or minimize"),
-        (lambda s: AutoBSS(s.space, seed=-1), ValueError, "seed: expected an integer"),
-        (lambda s: AutoBSS(s.space, n_candidates=0), ValueError, "n_candidates: expected a positive"),
-        (lambda s: RegularizedEvolution(s.space, population=4), ValueError, "tournament: expected one of 1"),
+        (lambda s: AutoBSS(toy(), "best"), ValueError, "preset: expected default or paper"),
+        (lambda s: AutoBSS(toy(), direction="up"), ValueError, "direction: expected maximize or minimize"),
+        (lambda s: AutoBSS(toy(), seed=-1), ValueError, "seed: expected an integer"),
+        (lambda s: AutoBSS(toy(), n_candidates=0), ValueError, "n_candidates: expected a positive"),
+        (lambda s: RegularizedEvolution(toy(), population=4), ValueError, "tournament: expected one of 1"),
     ],
 )
 def test_bad_input_is_named(act, error, message):
     with pytest.raises(error, match=message):
-        act(AutoBSS(toy()))
+        act(Session(AutoBSS(toy())))
 
 
 def test_the_paper_preset_clusters_and_refines_by_its_schedule(monkeypatch):
-    from autobss_search import clustering, refining
+    from autobss_search.searchers import clustering, refining
 
     clusters, trained = [], []
     centers, train = clustering.centers, refining.train_linear
@@ -345,11 +347,11 @@ def test_the_paper_preset_clusters_and_refines_by_its_schedule(monkeypatch):
 
 
 def test_evolution_mutates_one_element_of_a_good_parent():
-    searcher = RegularizedEvolution(toy(), population=16)
-    for code in searcher.ask(16):
-        searcher.tell(code, accuracy(code))
-    parents = [o.code for o in searcher.observations]
-    for child in searcher.ask(16):
+    session = Session(RegularizedEvolution(toy(), population=16))
+    for code in session.ask(16):
+        session.tell(code, accuracy(code))
+    parents = [o.code for o in session.observations]
+    for child in session.ask(16):
         assert any(sum(a != b for a, b in zip(child, p, strict=True)) == 1 for p in parents)
 
 
@@ -358,15 +360,15 @@ class AskAndTell(RuleBasedStateMachine):
 
     @initialize(name=st.sampled_from(sorted(SEARCHERS)), seed=st.integers(0, 3), upper=st.sampled_from([60.0, 4000.0]))
     def start(self, name, seed, upper):
-        self.make = lambda: SEARCHERS[name](toy(upper), seed=seed)
-        self.searcher, self.log, self.asked, self.told = self.make(), [], set(), {}
+        self.make = lambda: Session(SEARCHERS[name](toy(upper), seed=seed))
+        self.session, self.log, self.asked, self.told = self.make(), [], set(), {}
 
     @rule(n=st.integers(1, 9))
     def ask(self, n):
-        codes = self.searcher.ask(n)
+        codes = self.session.ask(n)
         assert len(codes) == len(set(codes)) == n
         assert not set(codes) & (self.asked | self.told.keys())
-        assert all(code in self.searcher.space for code in codes)
+        assert all(code in self.session.searcher.space for code in codes)
         self.asked |= set(codes)
         self.log.append(("ask", n, codes))
 
@@ -377,20 +379,20 @@ class AskAndTell(RuleBasedStateMachine):
 
     @rule(index=st.integers(0, 100), value=st.floats(60, 99))
     def tell_what_was_not_asked_for(self, index, value):
-        rows = np.concatenate(list(self.searcher.space.enumerate()))
-        self._tell(self.searcher.space.decode(rows[[index]])[0], value)
+        rows = np.concatenate(list(self.session.searcher.space.enumerate()))
+        self._tell(self.session.searcher.space.decode(rows[[index]])[0], value)
 
     def _tell(self, code, value):
-        self.searcher.tell(code, value)
+        self.session.tell(code, value)
         self.told.setdefault(code, []).append(value)
         self.asked.discard(code)
         self.log.append(("tell", code, value))
 
     @invariant()
     def nothing_is_lost(self):
-        assert set(self.searcher.pending) == self.asked
-        assert {o.code for o in self.searcher.observations} == self.told.keys()
-        for o in self.searcher.observations:
+        assert set(self.session.pending) == self.asked
+        assert {o.code for o in self.session.observations} == self.told.keys()
+        for o in self.session.observations:
             values = [v for v in self.told[o.code] if v is not None and v == v]
             assert o.value == (pytest.approx(np.mean(values)) if values else None)
 

@@ -22,7 +22,6 @@ from autobss_search.executors import Job
 from autobss_search.executors.processes import LocalProcesses
 from autobss_search.ledger import read_records
 from autobss_search.study import Study
-from autobss_zoo import Code
 from study_script import Score, killable, study
 
 SCRIPT = Path(study_script.__file__)
@@ -183,7 +182,7 @@ def test_a_second_driver_is_refused_and_the_first_goes_on(tmp_path):
         (lambda: (AutoBSS(killable(), n_candidates=300), fails_for_two), "evaluator is rugged"),
         (
             lambda: (AutoBSS(killable().under(), n_candidates=300), Score()),
-            "space.constraints.area is 4000, not None",
+            r"space.constraints.area is \{'upper': 4000, 'of': 'area'\}, not None",
         ),
     ],
 )
@@ -238,13 +237,12 @@ def test_refining_matrices_are_kept(tmp_path):
 
 
 def test_enqueued_codes_take_places_of_the_next_round(tmp_path):
-    killable()
-    code = Code("killable", (8, 8, 8, 4, 1))
+    code = killable().code((8, 8, 8, 4, 1))
     with study(tmp_path) as running:
         running.enqueue(code)
         running.enqueue(code)  # once is enough
         with pytest.raises(SpaceError, match="W1 = 3 is none of"):
-            running.enqueue(Code("killable", (3, 8, 8, 4, 1)))
+            running.enqueue(killable().code((3, 8, 8, 4, 1)))
         running.run()
         mine = [r for r in running.records if r.source == "enqueued"]
         assert [(r.code, r.round, r.state) for r in mine] == [(code, 0, "complete")]
@@ -314,8 +312,7 @@ def test_bad_settings_are_named(tmp_path, name, value):
 
 
 def jobs(n=4):
-    killable()
-    return [Job(i, Code("killable", (1, 1, 1, 1, 1 + i)), i) for i in range(n)]
+    return [Job(i, killable().code((1, 1, 1, 1, 1 + i)), i) for i in range(n)]
 
 
 def test_workers_report_errors_and_survive_them():

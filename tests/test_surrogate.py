@@ -7,10 +7,10 @@ from scipy.stats import norm
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF
 
-from autobss_search import acquisition, clustering, refining
-from autobss_search.acquisition import Fantasies, expected_improvement, select
-from autobss_search.fitting import LinearPlusExponential, fitted_process
-from autobss_search.surrogate import (
+from autobss_search.searchers import acquisition, clustering, refining
+from autobss_search.searchers.acquisition import Fantasies, expected_improvement, select
+from autobss_search.searchers.fitting import LinearPlusExponential, fitted_process
+from autobss_search.searchers.surrogate import (
     ETA,
     GaussianProcess,
     SquaredExponential,

@@ -14,13 +14,13 @@ from torchvision import models as torchvision_models
 
 import autobss_zoo
 from autobss_zoo import create_model, list_models
-from autobss_zoo.families import FAMILIES, get_family
+from autobss_zoo.families import get_family
 from autobss_zoo.models import FROM_CODE
 from autobss_zoo.weights import adapt_state_dict
-from conftest import codes, tiny
+from conftest import EVERY_FAMILY, codes, tiny
 
 SIZE = 64
-every_family = pytest.mark.parametrize("family", FAMILIES)
+every_family = pytest.mark.parametrize("family", EVERY_FAMILY)
 
 
 def build(family: str, **kwargs) -> nn.Module:
@@ -42,7 +42,7 @@ def test_both_spellings_are_in_timm_and_the_zoo(name):
     for spelling in (name, entry.timm_name):
         with torch.device("meta"):
             assert timm.create_model(spelling).code == create_model(spelling).code == entry.code
-        size = entry.input_size if entry.weights else entry.family.input_size
+        size = entry.setting.input_size if entry.weights else entry.family.input_size
         assert tuple(timm.get_pretrained_cfg(spelling).input_size[1:]) == (size, size)
     assert timm.is_model_pretrained(name) == bool(entry.weights)
 
@@ -65,20 +65,24 @@ def test_classifier_arguments(family):
 @pytest.mark.parametrize("wrapper", [None, "list", "dict", "hook", "fx", "getter"])
 def test_features_only(family, wrapper):
     options = {} if wrapper is None else {"feature_cls": wrapper}
-    model = build(family, features_only=True, out_indices=(1, 2, 4), **options).eval()
+    bench = family.startswith("channel_bench")  # which has fewer levels
+    model = build(family, features_only=True, out_indices=(0, 1) if bench else (1, 2, 4), **options).eval()
     features = model(images(1, 3, SIZE, SIZE))
     features = list(features.values()) if isinstance(features, dict) else features
     assert [f.shape[1] for f in features] == model.feature_info.channels()
     assert [SIZE // f.shape[2] for f in features] == model.feature_info.reduction()
     small = get_family(family).small
     last = 32 // (4 if "resnet" in family else 2) if small else 32
+    if bench:
+        last = 2 if "resnet" in family else 4
     assert model.feature_info.reduction()[-1] == last
 
 
 @every_family
 def test_output_stride_dilates(family):
     full = build(family, features_only=True).feature_info.reduction()[-1]
-    for stride in (full // 2, full // 4):
+    bench = {"channel_bench_mobilenet": (2,), "channel_bench_resnet": (), "channel_bench_resnet_r": ()}
+    for stride in bench.get(family, (full // 2, full // 4)):  # timm dilates no stem
         model = build(family, features_only=True, output_stride=stride).eval()
         assert model.feature_info.reduction()[-1] == stride
         assert model(images(1, 3, SIZE, SIZE))[-1].shape[2] == SIZE // stride
@@ -178,7 +182,7 @@ def test_any_valid_code_is_a_network(code):
     model = create_model(code, num_classes=3)
     assert model(images(2, 3, 32, 32)).shape == (2, 3)
     widths = model.feature_info[1:] if "resnet" in code.family else model.feature_info[-4:]
-    assert widths[-1]["num_chs"] == code.channels[-1]
+    assert widths[-1]["num_chs"] == (code.channels or (code.as_dict()["s2.out"],))[-1]
 
 
 @settings(max_examples=10)

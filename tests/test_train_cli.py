@@ -15,7 +15,7 @@ from autobss_zoo.recipes import list_recipes
 from autobss_zoo.training.validation import validate
 from test_training_data import write_folder
 
-CODE = "resnet18_small{4,4,8,8,1,1,1,1}"
+CODE = "resnet18_small{8,8,8,8,1,1,1,1}"
 SMALL = ["--set", f"model={CODE}", "--set", "input_size=8", "--set", "epochs=2"]
 
 
@@ -67,7 +67,7 @@ def saved(network, path):
 def test_any_network_is_evaluated_by_the_protocol_it_was_published_with(images, tmp_path, capsys, monkeypatch):
     torch.manual_seed(0)
     networks = {
-        "resnet18_small{4,4,8,8,1,1,1,1}": create_model(CODE, num_classes=6),
+        "resnet18_small{8,8,8,8,1,1,1,1}": create_model(CODE, num_classes=6),
         "resnet10t": timm.create_model("resnet10t", num_classes=6),
         "torchvision:mobilenet_v3_small": models.mobilenet_v3_small(num_classes=6),
     }

@@ -40,7 +40,7 @@ def write_folder(root, classes=3, images=8, side=40, parts=("train", "val")):
 def folder_recipe(root, **changes):
     small = {"data": "imagefolder", "data_dir": str(root), "input_size": 32, "batch_size": 8, "epochs": 1}
     small |= {"warmup_epochs": 0, "amp": None, "workers": 0, "learning_rate": 0.05}
-    return TrainingRecipe.load("imagenet/resnet18", {**small, "model": "resnet18{4,4,8,8,1,1,1,1}", **changes})[0]
+    return TrainingRecipe.load("imagenet/resnet18", {**small, "model": "resnet18{8,8,8,8,1,1,1,1}", **changes})[0]
 
 
 @pytest.fixture(autouse=True)

@@ -46,7 +46,7 @@ class Slow:
         time.sleep(self.seconds)
         if self.fails and seed % 5 == 3:
             raise RuntimeError("[Errno 28] no space")
-        return self.table(code, seed)
+        return self.table.score(code, seed)
 
 
 def run(folder, batch=6, seconds=0.0, fails=True):
@@ -55,7 +55,7 @@ def run(folder, batch=6, seconds=0.0, fails=True):
     keys = map("".join, itertools.product("1234", repeat=4))
     entries = {k: {"acc": [80.0 + i], "flops": 100 * (1 + sum(map(int, k)))} for i, k in enumerate(keys)}
     table.write_text(json.dumps(entries))
-    recipe = Recipe(table=str(table), searcher="random", rounds=2, batch=batch)
+    recipe = Recipe.load({"table": str(table), "searcher": "random", "rounds": 2, "batch": batch})
     folder.mkdir(exist_ok=True)
     evaluate = Slow(recipe.make_evaluator(), seconds, fails)
     with Study(folder, recipe.make_searcher(), evaluate, None, recipe.rounds, recipe.batch) as study:
@@ -84,7 +84,7 @@ def rendered(renderable, width=100):
 
 
 def facts(path, **kwargs):
-    return Facts(path, "random", "table_watched", {"macs": 1700.0}, 2, 6, "maximize")._replace(**kwargs)
+    return Facts(path, "random", "table_watched", {"macs": "up to 1,700"}, 2, 6, "maximize")._replace(**kwargs)
 
 
 def shown(study, lines, waiting=(), width=100, rows=20, **kwargs):

@@ -81,7 +81,8 @@ def create_detector(
 
     Args:
         architecture: "retinanet", "fasterrcnn" or "maskrcnn".
-        code: Of a ResNet family; the paper's detectors are of "resnet50_v1".
+        code: Of a ResNet family; the paper's detectors are of "resnet50_v1". Where it states the images' side, that is
+            min_size, and max_size keeps torchvision's proportion, unless the arguments say otherwise.
         num_classes: As in torchvision: outputs of the classifier. R-CNNs count the background, which is label 0;
             RetinaNet's first class may be label 0. COCO's 81 and 80 when None.
         width: Channels of the pyramid and the heads; the box head is four times as wide. The paper's 256.
@@ -99,7 +100,7 @@ def create_detector(
     if architecture not in DETECTORS:
         raise UnknownNameError(f"architecture: {architecture!r}: {did_you_mean(str(architecture), DETECTORS)}")
     family = family_of(code)
-    if not isinstance(family, ResNetFamily):
+    if not isinstance(family.inner, ResNetFamily):
         raise CodeError(f"{architecture}: expected a code of a ResNet, such as resnet50_v1{{...}}, got {code}")
     kind = DETECTORS[architecture]
     known = {*signature(kind.network).parameters, *signature(GeneralizedRCNNTransform).parameters} - {
@@ -108,6 +109,8 @@ def create_detector(
     }
     if odd := sorted(kwargs.keys() - known):  # torchvision ignores them
         raise TypeError(f"{architecture} has no argument {odd[0]}: {did_you_mean(odd[0], known)}")
+    if side := family.stated_side(code):
+        kwargs = {"min_size": side, "max_size": round(side * 1333 / 800), **kwargs}
     num_classes = 80 + kind.first_label if num_classes is None else num_classes
     body = family.build(code, num_classes=0)
     channels = [code.channels[stage - 1] for stage in kind.stages]

@@ -1,11 +1,29 @@
-"""Families of networks, one file a block: how a code becomes a network, and what it costs."""
+"""Families of networks, one file a block: how a code becomes a network, and what it costs. No torch is needed."""
 
-from ..codes import Code
-from ..errors import UnknownNameError, did_you_mean
-from . import mbconv, resnet
-from .family import FAMILIES, Family
+from __future__ import annotations
 
-__all__ = ["FAMILIES", "Family", "family_of", "get_family", "mbconv", "resnet"]
+from ..codes import LAYOUTS, Code, get_layout
+from ..errors import UnknownNameError
+from . import channel_bench, mbconv, resnet
+from .family import Family, StageRow
+from .resolution import WithResolution
+
+__all__ = ["FAMILIES", "Family", "StageRow", "WithResolution", "family_of", "get_family", "register"]
+
+FAMILIES: dict[str, Family] = {}
+"""Every registered family by its name."""
+
+
+def register(family: Family) -> None:
+    """Make a family known by its name, and with the suffix _r the same with R, the side of the images, in its codes.
+
+    Raises:
+        UnknownNameError: If the name is another family's.
+    """
+    for one in (family, WithResolution.of(family)):
+        if FAMILIES.get(one.name, one) != one:
+            raise UnknownNameError(f"{one.name} is another family already; choose another name")
+        FAMILIES[one.name], LAYOUTS[one.name] = one, one.layout
 
 
 def get_family(name: str) -> Family:
@@ -14,11 +32,18 @@ def get_family(name: str) -> Family:
     Raises:
         UnknownNameError: If there is no such family.
     """
-    if name not in FAMILIES:
-        raise UnknownNameError(f"unknown family {name!r}: {did_you_mean(str(name), FAMILIES)}")
+    get_layout(name)
     return FAMILIES[name]
 
 
 def family_of(code: Code) -> Family:
-    """The family of a code."""
-    return FAMILIES[code.family]
+    """The family of a code.
+
+    Raises:
+        UnknownNameError: If the code is no network of a registered family.
+    """
+    return get_family(code.family)
+
+
+for _family in (*resnet.FAMILIES, *mbconv.FAMILIES, *channel_bench.FAMILIES):
+    register(_family)

@@ -82,7 +82,7 @@ def create_segmenter(
     width: int = WIDTH,
     dropout: float = 0.1,
     aux_loss: bool = True,
-    input_size: int = 465,
+    input_size: int | None = None,
 ) -> Segmenter:
     """Build an untrained segmentation network over the backbone of a code.
 
@@ -98,7 +98,7 @@ def create_segmenter(
         dropout: Of whole channels before the last layer of both classifiers.
         aux_loss: Whether to have the auxiliary classifier, for the second loss of training.
         input_size: Side in pixels of the training's crops, which PSANet's attention reaches across; no other
-            architecture depends on it.
+            architecture depends on it. Where it is None, the side that the code states, or 465.
 
     Returns:
         The network, for images of any size.
@@ -110,8 +110,9 @@ def create_segmenter(
     if architecture not in SEGMENTERS:
         raise UnknownNameError(f"architecture: {architecture!r}: {did_you_mean(str(architecture), SEGMENTERS)}")
     family = family_of(code)
-    if not isinstance(family, ResNetFamily):
+    if not isinstance(family.inner, ResNetFamily):
         raise CodeError(f"{architecture}: expected a code of a ResNet, such as resnet50{{...}}, got {code}")
+    input_size = input_size or family.stated_side(code) or 465
     *_, aux_channels, channels = code.channels
     context = SEGMENTERS[architecture](channels, width, (input_size - 1) // _STRIDE + 1)
     backbone = family.build(code, num_classes=0)

@@ -2,8 +2,8 @@
 
 from .evaluation import Accuracy, evaluate
 from .processes import World, joined
-from .recipe import TrainingRecipe
-from .task import score
+from .recipe import TrainingRecipe, register_task
+from .task import Task, score
 from .trainer import train
 
-__all__ = ["Accuracy", "TrainingRecipe", "World", "evaluate", "joined", "score", "train"]
+__all__ = ["Accuracy", "Task", "TrainingRecipe", "World", "evaluate", "joined", "register_task", "score", "train"]

@@ -11,6 +11,7 @@ from timm.data import create_transform, resolve_data_config
 from torch import Tensor, nn
 
 from .. import registry
+from ..cost import Setting
 from ..errors import DataError, RecipeError, did_you_mean
 from ..models import create_model
 from .batches import Batches, MemoryBatches, memory_evaluation, resized
@@ -18,17 +19,19 @@ from .data import SOURCES, Images, Source, indices, load
 from .evaluation import Accuracy, evaluate
 from .folders import folder_batches, folder_evaluation, labels_of
 from .processes import World
-from .recipe import Share, TrainingRecipe
+from .recipe import Share, TrainingRecipe, register_task
 from .task import Task
 
 
+@register_task("classification")
 class Recipe(TrainingRecipe):
     """What trains a classifier.
 
     Attributes:
         data: digits, fashion_mnist, cifar10, imagenet or imagefolder.
         train_images: Use only so many training images, chosen by class in proportion; all when None.
-        input_size: Side of the images in pixels; the data set's when None.
+        input_size: Side of the images in pixels; the data set's when None. Where the model's code states it, that is
+            used instead.
         label_smoothing: Of the cross-entropy.
         shift: Images move at random by up to this share of their side (data in memory).
         crop_scale: Smallest and largest share of an image that RandomResizedCrop keeps (data in folders).
@@ -74,8 +77,7 @@ class Recipe(TrainingRecipe):
         """As in TrainingRecipe."""
         source = SOURCES[self.data]
         classes = source.classes or load(self.data, self.data_dir).train.reader.class_to_idx
-        side = self.input_size or source.input_size
-        return {"input_size": side, "in_chans": source.in_chans, "num_classes": len(classes)}
+        return {"setting": Setting(self.side or self.input_size or source.input_size, source.in_chans, len(classes))}
 
 
 def configuration(source: Source, classes: tuple[str, ...], side: int) -> dict[str, Any]:
@@ -112,7 +114,7 @@ class Classification(Task):
                 raise DataError(f"train_images: expected at most {len(chosen)}, got {recipe.train_images}")
             if recipe.train_images < len(chosen):
                 chosen = chosen[indices(train[chosen], recipe.train_images / len(chosen))[1]]
-        self.side = recipe.input_size or self.source.input_size
+        self.side = recipe.side or recipe.input_size or self.source.input_size
         self.train, self.evaluated = chosen, evaluated
         self._criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
 

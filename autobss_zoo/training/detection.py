@@ -11,16 +11,18 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from ..cost import Setting
 from ..detection import DETECTORS
 from ..detection.networks import WIDTH
 from ..errors import DataError, did_you_mean
+from ..families.detectors import DetectorKind
 from .average_precision import AveragePrecision, as_results, average_precision
 from .batches import Batches
 from .coco import CocoImages, load_part, load_splits
 from .composed import create, divide
 from .pictures import draw_objects, write_pictures
 from .processes import World
-from .recipe import TrainingRecipe
+from .recipe import TrainingRecipe, register_task
 from .samples import Reader, SampleBatches, evaluation_loader
 from .task import Task
 from .validation import load_composed
@@ -28,6 +30,7 @@ from .validation import load_composed
 Sample = tuple[Tensor, dict[str, Tensor]]
 
 
+@register_task("detection")
 class Recipe(TrainingRecipe):
     """What trains a detector (AutoBSS, appendix B.4).
 
@@ -64,8 +67,8 @@ class Recipe(TrainingRecipe):
     def counting(self) -> dict[str, Any]:
         """As in TrainingRecipe, and detector and width; of a square image, and without the background."""
         classes = load_part(self.data_dir, "val").classes
-        counted = {"detector": self.architecture, "width": self.width}
-        return {"input_size": self.min_size, "in_chans": 3, "num_classes": len(classes), **counted}
+        setting = Setting(self.side or self.min_size, 3, len(classes))
+        return {"setting": setting, "detector": DetectorKind(self.architecture, self.width)}
 
 
 class Detection(Task):
@@ -92,8 +95,10 @@ class Detection(Task):
 
     def create(self) -> nn.Module:
         """The detector, with the names of its classes."""
-        classes, sizes = self.images.classes, {"min_size": self.recipe.min_size, "max_size": self.recipe.max_size}
-        return create(self.recipe, classes, len(classes) + self.kind.first_label, "backbone.body", **sizes)
+        recipe, classes = self.recipe, self.images.classes
+        side = recipe.side or recipe.min_size  # the longer one keeps its proportion
+        sizes = {"min_size": side, "max_size": round(recipe.max_size * side / recipe.min_size)}
+        return create(recipe, classes, len(classes) + self.kind.first_label, "backbone.body", **sizes)
 
     def batches(self, device: torch.device) -> Batches:
         """As in Task; of images of shape (3, h, w) in [0, 1], and their targets."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -13,15 +12,22 @@ from timm.optim import list_optimizers
 
 from .. import recipes, registry
 from ..codes import Code
-from ..errors import AutoBSSError, RecipeError, did_you_mean
+from ..errors import AutoBSSError, RecipeError, UnknownNameError, did_you_mean
+from ..families import family_of
+from ..plugins import Kinds
 
 if TYPE_CHECKING:
     from .task import Task
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
-TASKS = ("classification", "detection", "segmentation")
-"""What a network can be trained for; each in the file of its name."""
+_BUILT_IN = ("classification", "detection", "segmentation")  # each in the module of its name
+
+TASKS: Kinds[TrainingRecipe] = Kinds("task", {name: f"{__package__}.{name}" for name in _BUILT_IN})
+"""The kinds of recipes, by the name that they give as `task`."""
+
+register_task = TASKS.register
+"""Decorates the recipe of a task of a user's own; takes the task's name."""
 
 
 class TrainingRecipe(BaseModel, ABC):
@@ -29,7 +35,7 @@ class TrainingRecipe(BaseModel, ABC):
     of it.
 
     Attributes:
-        task: classification, detection or segmentation.
+        task: classification, detection, segmentation, or one that a user has registered (`register_task`).
         model: A name in the registry or a code.
         model_args: Further arguments of the network, e.g. {drop_rate: 0.2}.
         data: A data set's name or a kind of folder.
@@ -140,10 +146,10 @@ class TrainingRecipe(BaseModel, ABC):
         values, where, notes = recipes.resolve(recipe, overrides)
         if "space" in values:
             raise RecipeError(f"{where}: is a search's recipe, for `autobss search`")
-        task = values.get("task", "classification")
-        if task not in TASKS:
-            raise RecipeError(f"{where}: task: {task!r}: {did_you_mean(str(task), TASKS)}")
-        kind = import_module(f".{task}", __package__).Recipe
+        try:
+            kind = TASKS.find(values.get("task", "classification"))
+        except UnknownNameError as error:
+            raise RecipeError(f"{where}: {error}") from None
         try:
             return kind(**values), notes
         except ValidationError as error:
@@ -167,9 +173,14 @@ class TrainingRecipe(BaseModel, ABC):
         """
 
     @property
+    def side(self) -> int | None:
+        """The side of the images in pixels that the network's code states; None where it states none."""
+        return family_of(self.code).stated_side(self.code)
+
+    @property
     @abstractmethod
     def counting(self) -> dict[str, Any]:
-        """What networks are counted with, as `autobss_search.get_space` takes it: input_size, in_chans, num_classes."""
+        """What networks are counted with, as `autobss_search.get_space` takes it: setting, and detector."""
 
 
 def _first(error: ValidationError, known: Mapping[str, Any]) -> str:

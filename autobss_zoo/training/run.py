@@ -18,7 +18,6 @@ from torch import nn
 
 from ..errors import TrainingError
 from ..files import replacing, write_atomically
-from ..hub import save_pretrained
 from .processes import World
 from .recipe import TrainingRecipe
 from .task import Task
@@ -102,7 +101,7 @@ class Run:
         if self.folder is None or not self._world.first:
             return
         if better:
-            save_pretrained(network, self.folder / "best")
+            self._task.save(network, self.folder / "best")
         text = io.StringIO()
         columns = dict.fromkeys((*COLUMNS, *(key for line in self.history for key in line)))
         writer = csv.DictWriter(text, list(columns))
@@ -125,7 +124,7 @@ class Run:
     def finish(self, network: nn.Module) -> None:
         """Keep the trained network, its result, and pictures of what it predicts."""
         if self.folder is not None and self._world.first and not (self.folder / "result.json").is_file():
-            save_pretrained(network, self.folder / "last")
+            self._task.save(network, self.folder / "last")
             self._task.draw(network, self.folder / "pictures", self._world)
             best = {f"best_{self._task.result.metric}": self._best}
             facts = {"epochs": len(self.history), "machine": machine()}

@@ -15,6 +15,7 @@ from torch.nn import functional
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
+from ..cost import Setting
 from ..errors import did_you_mean
 from ..segmentation import SEGMENTERS, predict
 from ..segmentation.networks import WIDTH
@@ -24,7 +25,7 @@ from .data import SOURCES
 from .mean_iou import MeanIoU, confusion
 from .pictures import draw_classes, write_pictures
 from .processes import World
-from .recipe import TrainingRecipe
+from .recipe import TrainingRecipe, register_task
 from .samples import Reader, SampleBatches, evaluation_loader
 from .task import Task
 from .validation import load_composed
@@ -35,6 +36,7 @@ Sample = tuple[Tensor, Tensor]
 _MEAN, _STD = SOURCES["imagenet"].mean, SOURCES["imagenet"].std
 
 
+@register_task("segmentation")
 class Recipe(TrainingRecipe):
     """What trains a segmentation network (AutoBSS, section 4.6, whose settings are those of the networks' authors).
 
@@ -85,7 +87,12 @@ class Recipe(TrainingRecipe):
     def counting(self) -> dict[str, Any]:
         """As in TrainingRecipe; of the backbone as a classifier."""
         classes = VocImages(self.data_dir, "val").classes
-        return {"input_size": self.input_size, "in_chans": 3, "num_classes": len(classes)}
+        return {"setting": Setting(self.crop, 3, len(classes))}
+
+    @property
+    def crop(self) -> int:
+        """Side of the crops in pixels: the code's where it states one, else input_size."""
+        return self.side or self.input_size
 
 
 class Segmentation(Task):
@@ -108,9 +115,9 @@ class Segmentation(Task):
     def create(self) -> nn.Module:
         """The network, with the names of its classes."""
         recipe, classes = self.recipe, self.images.classes
-        options = {"input_size": recipe.input_size, "aux_loss": recipe.aux_weight > 0}
+        options = {"input_size": recipe.crop, "aux_loss": recipe.aux_weight > 0}
         network: Any = create(recipe, classes, len(classes), "backbone", **options)
-        network.evaluation = {"crop": recipe.input_size, "base_size": recipe.base_size}
+        network.evaluation = {"crop": recipe.crop, "base_size": recipe.base_size}
         return network
 
     def parameters(self, network: Any) -> Any:
@@ -174,7 +181,7 @@ class _Augmented:
             image = transforms.gaussian_blur(image, [5, 5])
         if recipe.flip and random.random() < 0.5:
             image, mask = image.flip(-1), mask.flip(-1)
-        side = recipe.input_size
+        side = recipe.crop
         down, across = (max(side - have, 0) for have in image.shape[1:])
         padding = [across // 2, down // 2, across - across // 2, down - down // 2]
         image, mask = transforms.pad(image, padding, fill=self._fill), transforms.pad(mask, padding, fill=IGNORED)

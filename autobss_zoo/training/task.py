@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
+from ..hub import save_pretrained
 from .batches import Batches
 from .processes import World
 
@@ -72,6 +73,18 @@ class Task(ABC):
     def parameters(self, network: nn.Module) -> Any:
         """The network, or groups of its parameters with an lr_scale each, for timm's optimizers."""
         return network
+
+    def save(self, network: nn.Module, folder: Path) -> None:
+        """Write the network into a folder of a run; one that is no network of this zoo in a form of the task's own."""
+        save_pretrained(network, folder)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the task itself has to go on from, tensors and plain values; kept in each checkpoint."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state that `state_dict` has given."""
+        return
 
     def draw(self, network: nn.Module, folder: Path, world: World) -> None:
         """Write pictures of predictions beside the truth, where the task has such."""

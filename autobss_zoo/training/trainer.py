@@ -238,6 +238,7 @@ class _Trainer:
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
                 "ema": self.ema.module.state_dict() if self.ema else None,
+                "task": self.task.state_dict(),
             }
         )
 
@@ -246,6 +247,7 @@ class _Trainer:
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
+        self.task.load_state_dict(state.get("task", {}))
         if self.ema:
             self.ema.module.load_state_dict(state["ema"])
         self.schedule.step_update(self.step)

@@ -12,6 +12,7 @@ from timm.data import resolve_data_config
 from torch import nn
 
 from ..errors import DataError, WeightsError
+from ..families import family_of
 from ..hub import from_pretrained
 from ..models import create_model
 from ..registry import find
@@ -67,11 +68,13 @@ def _timm(
     ours = ":" not in name and not timm.is_model(name)
     if weights is None:
         return create_model(name, pretrained=True) if ours else timm.create_model(name, pretrained=True)
+    code = find(name)[0] if ours else None
     options: dict[str, Any] = {"num_classes": len(classes), "in_chans": source.in_chans}
     if source.in_memory:  # the family's own configuration is of other images
-        side = input_size or source.input_size
+        stated = family_of(code).stated_side(code) if code else None
+        side = input_size or stated or source.input_size
         options["pretrained_cfg_overlay"] = configuration(source, classes, side)
-    model = create_model(find(name)[0], **options) if ours else timm.create_model(name, **options)
+    model = create_model(code, **options) if code else timm.create_model(name, **options)
     fill(model, weights, name)
     return model
 

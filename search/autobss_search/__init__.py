@@ -1,19 +1,22 @@
-"""The search for better block stacking codes, and the command `autobss`.
+"""The search for better codes, and the command `autobss`.
 
-Names are imported when they are used, so that `autobss --help` need not wait for torch.
+Names are imported when they are used, so that `autobss --help` need not wait for them.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .autobss import AutoBSS
-    from .baselines import LocalSearch, RandomSearch, RegularizedEvolution
-    from .searcher import Observation, Searcher
-    from .space import Constraint, Dimension, Space
-    from .spaces import get_space, list_spaces, load_space
-
-_MODULES = ("autobss", "baselines", "searcher", "space", "spaces")
+    from .searchers import (
+        AutoBSS,
+        LocalSearch,
+        Observation,
+        RandomSearch,
+        RegularizedEvolution,
+        Searcher,
+        Session,
+    )
+    from .spaces import Constraint, Dimension, Space, each, get_space, list_spaces, load_space, register_cost
 
 __all__ = [
     "AutoBSS",
@@ -24,16 +27,19 @@ __all__ = [
     "RandomSearch",
     "RegularizedEvolution",
     "Searcher",
+    "Session",
     "Space",
+    "each",
     "get_space",
     "list_spaces",
     "load_space",
+    "register_cost",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        for module in _MODULES:
-            if hasattr(home := import_module(f".{module}", __name__), name):
-                return getattr(home, name)
+        for home in (".searchers", ".spaces"):
+            if name in (module := import_module(home, __name__)).__all__:
+                return getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

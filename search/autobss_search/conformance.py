@@ -6,8 +6,8 @@ import numpy as np
 
 from autobss_zoo.codes import Code
 
-from . import candidates
-from .space import Space
+from .searchers import candidates
+from .spaces.space import Space
 
 
 def check_space(space: Space, n: int = 200, seed: int = 0) -> None:
@@ -26,20 +26,20 @@ def check_space(space: Space, n: int = 200, seed: int = 0) -> None:
     codes = space.decode(rows)
     _expect((space.encode(codes) == rows).all(), "encode is not the inverse of decode", codes)
     for code in codes:
-        _expect(Code.parse(str(code)) == code, "its text does not parse back to it", [code])
+        _expect(space.parse(str(code)) == code, "its text does not parse back to it", [code])
         _expect(code in space, "a sampled code is no member", [code])
     values = space.values(rows)
     for constraint in space.constraints:
-        together = np.asarray(constraint.function(values), float)
+        together = constraint.costs(values).astype(float)
         _expect(together.shape == (n,), f"{constraint.name} of {n} codes has shape {together.shape}", codes[:1])
         _expect(bool(np.isfinite(together).all()), f"{constraint.name} is not finite", codes)
         for i in range(min(n, 20)):
-            alone = float(np.asarray(constraint.function(values[i : i + 1]))[0])
+            alone = float(constraint.costs(values[i : i + 1])[0])
             same = np.isclose(alone, together[i], rtol=1e-9)
             _expect(bool(same), f"{constraint.name} is {alone} alone and {together[i]} among others", [codes[i]])
             larger = space.values(space.steps(rows[i : i + 1], (1,)))
             if constraint.monotone and len(larger):
-                falls = np.asarray(constraint.function(larger)).min() < together[i]
+                falls = constraint.costs(larger).min() < together[i]
                 _expect(not falls, f"{constraint.name} is stated to be monotone and falls with growth", [codes[i]])
     grown = candidates.grow(space, rows, rng)
     for code, large in zip(codes[:20], space.decode(grown[:20]), strict=True):

@@ -6,18 +6,20 @@ plotly reads texts as a subset of HTML: what users have named is escaped.
 from __future__ import annotations
 
 import html
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from autobss_zoo.codes import Code
+from autobss_zoo.cost import Setting
 from autobss_zoo.families import Family
-from autobss_zoo.plots import COLOURS
+from autobss_zoo.plots import COLOURS, labels_of
 
 from .ledger import Record
 from .plots import Pairs, trend
-from .space import Constraint
+from .spaces.budgets import Constraint
 
 Figure = dict[str, Any]
 
@@ -26,8 +28,9 @@ _DRAWN = 3000  # pairs at most
 
 
 def text(value: object) -> str:
-    """A value as plotly shows it literally."""
-    return html.escape(str(value), quote=False)  # plotly knows no &quot;
+    """A value as plotly shows it literally; a long one, such as a code of many elements, in several lines."""
+    lines = textwrap.wrap(str(value).replace(",", ", "), 100) if len(str(value)) > 100 else [str(value)]
+    return "<br>".join(html.escape(line, quote=False) for line in lines)  # plotly knows no &quot;
 
 
 def amount(value: float) -> str:
@@ -105,7 +108,8 @@ def _view(scored: Sequence[Record], constraint: Constraint, direction: str) -> t
     traces = {"x": [cost.tolist(), cost[front].tolist()], "y": [score.tolist(), score[front].tolist()]}
     label = {"text": "budget", "textposition": "start", "textangle": 0, "xanchor": "right", "yanchor": "bottom"}
     line = {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "line": {"color": _GREY, "dash": "dot"}, "label": label}
-    budget = [{**line, "x0": constraint.upper, "x1": constraint.upper}] if np.isfinite(constraint.upper) else []
+    bounds = [b for b in (constraint.lower, constraint.upper) if 0 < b < np.inf]
+    budget = [{**line, "x0": bound, "x1": bound} for bound in bounds]
     return traces, {"xaxis": _axis(text(constraint.name)), "shapes": budget}
 
 
@@ -137,34 +141,36 @@ def pareto_front(cost: np.ndarray, score: np.ndarray, direction: str = "maximize
     return (cost == cost[steps][last]) & (gain == gain[steps][last])
 
 
-def allocation(family: Family, codes: Mapping[str, Code], counting: Mapping[str, Any]) -> Figure:
-    """Bars by stage of the MACs, channels and blocks of networks.
+def allocation(family: Family, codes: Mapping[str, Code], setting: Setting | None) -> Figure:
+    """Bars of the MACs of the stages of networks, and below of the first two fields of their codes.
 
     Args:
         family: The codes' family.
         codes: The networks by what to call them.
-        counting: What they are counted with, as `Family.stage_costs` takes it.
+        setting: What they are counted with; the family's own when None.
     """
-    stages: list[str] = []
-    data = []
+    fields = family.fields[:2]
+    rows = 1 + len(fields)
+    data, stages = [], []
     for place, (label, code) in enumerate(codes.items()):
-        costs = family.stage_costs(code, **counting)
-        stages = [stage.removeprefix("stage") for stage in costs]
-        elements = code.as_dict()
-        rows = [
-            [cost.macs for cost in costs.values()],
-            *([elements.get(f"{symbol}{stage}") for stage in stages] for symbol in "CL"),
-        ]
-        for row, values in enumerate(rows, start=1):
+        network = family.stage_rows(code, setting)
+        stages = [row.name.removeprefix("stage") for row in network]
+        panels = [(stages, [row.cost.macs for row in network])]
+        panels += [(labels_of(field), list(code.titled(field.title))) for field in fields]
+        for row, (x, y) in enumerate(panels, start=1):
             colour = _GREY if code.values == family.original else COLOURS[place]
-            bars = _bars(colour, label, code, stages, values)
-            data.append({**bars, "yaxis": f"y{row}", "showlegend": row == 1})
-    axes = {
-        f"yaxis{row}": _axis(title, domain=[1 - row / 3, 1.27 - row / 3])
-        for row, title in enumerate(("MACs", "channels", "blocks"), start=1)
-    }
-    stage_axis = _axis("stage", type="category", categoryorder="array", categoryarray=stages, anchor="y3")
-    return {"data": data, "layout": _layout(barmode="group", xaxis=stage_axis, **axes)}
+            bars = _bars(colour, label, code, x, y)
+            data.append({**bars, "xaxis": f"x{row}", "yaxis": f"y{row}", "showlegend": row == 1})
+    axes: dict[str, Any] = {}
+    by_stage = [all(isinstance(place, int) for place in field.places) for field in fields]
+    for row, (title, numbered) in enumerate(
+        zip(("MACs", *(field.title for field in fields)), (True, *by_stage), strict=True), start=1
+    ):
+        labels = stages if numbered else labels_of(fields[row - 2])
+        category = {"type": "category", "categoryorder": "array", "categoryarray": labels, "anchor": f"y{row}"}
+        axes[f"xaxis{row}"] = _axis("stage" if numbered else "layer", **category)
+        axes[f"yaxis{row}"] = _axis(title, domain=[1 - row / rows, 1 - row / rows + 0.68 / rows], anchor=f"x{row}")
+    return {"data": data, "layout": _layout(barmode="group", **axes)}
 
 
 def elements(codes: Mapping[str, Code]) -> Figure:

@@ -7,21 +7,21 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from autobss_zoo.codes import Code
+from autobss_zoo.cost import Setting
 from autobss_zoo.families import FAMILIES
 from autobss_zoo.files import write_atomically
 
 from . import html_plots as plots
-from .autobss import AutoBSS
 from .html_plots import Figure, amount
 from .journal import Entry, status
 from .ledger import Record
 from .plots import LEAST, refining_pairs
 from .report import ranked, rounds
-from .searcher import Searcher
+from .searchers import AutoBSS, Searcher
 
 _LISTED = 500  # faults and failed trials
 _OUTCOMES = {"complete": "scored", "failed": "failed", "waiting": "waiting"}
@@ -89,7 +89,7 @@ def write_html(
     journal: Sequence[Entry],
     answer: Code | None,
     planned: int,
-    counting: Mapping[str, Any],
+    setting: Setting | None,
 ) -> None:
     """Write a study's report, also while its driver runs.
 
@@ -101,7 +101,7 @@ def write_html(
         journal: The journal's lines; they may be none.
         answer: What the searcher recommends; None while there is no score.
         planned: Trials of all rounds together.
-        counting: What the stages of the codes' networks are counted with; empty if they are no networks.
+        setting: What the codes' networks are counted with; the family's own when None.
 
     Raises:
         FileNotFoundError: If the folder of `path` does not exist.
@@ -113,7 +113,7 @@ def write_html(
         _facts(searcher, records, journal, answer, planned),
         _history(records, searcher.direction),
         _trade_off(records, searcher),
-        _allocation(records, searcher, answer, counting),
+        _allocation(records, searcher, answer, setting),
         _refining(records, searcher),
         _rounds(records, searcher.direction),
         _best(records, searcher.direction, answer),
@@ -135,7 +135,7 @@ def _facts(
     facts = {
         "Searcher": f"{settings['searcher']}{preset}, seed {searcher.seed}",
         "Space": f"{space.family}, {space.size:,} codes before the budget",
-        "Budget": "; ".join(f"{c.name} up to {amount(c.upper)}" for c in space.constraints) or "none",
+        "Budget": "; ".join(f"{c.name} {c.range}" for c in space.constraints) or "none",
         "Trials": f"{counts} of {planned:,}" + (f"; {known:,} known before" if known else ""),
         "Best score": f"{amount(best[0].value)} (trial {best[0].number})" if best else "none yet",  # type: ignore[arg-type]
         "Training in all": _duration(sum(r.seconds or 0 for r in records)),
@@ -173,7 +173,7 @@ def _trade_off(records: Sequence[Record], searcher: Searcher) -> str:
     return _section(title, note, _plot("cost", figure))
 
 
-def _allocation(records: Sequence[Record], searcher: Searcher, answer: Code | None, counting: Mapping[str, Any]) -> str:
+def _allocation(records: Sequence[Record], searcher: Searcher, answer: Code | None, setting: Setting | None) -> str:
     title, family = "Allocation of the best codes", FAMILIES.get(searcher.space.family)
     best = [r.code for r in ranked(records, searcher.direction)[:3]]
     if not best:
@@ -187,7 +187,7 @@ def _allocation(records: Sequence[Record], searcher: Searcher, answer: Code | No
         return _section(title, note, _plot("allocation", plots.elements(codes)))
     codes["hand-made"] = Code(family.name, family.original)
     note = "How the networks with the best scores spend their budget on the stages."
-    return _section(title, note, _plot("allocation", plots.allocation(family, codes, counting), "plot tall"))
+    return _section(title, note, _plot("allocation", plots.allocation(family, codes, setting), "plot tall"))
 
 
 def _refining(records: Sequence[Record], searcher: Searcher) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -29,12 +30,12 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState, create_trial
 from sqlalchemy import text
 
-from autobss_zoo.codes import Code
+from autobss_zoo.codes import Code, Layout
 from autobss_zoo.files import write_atomically
 
 from .errors import SpaceError, StudyError
-from .searcher import Observation
-from .space import Dimension, Space
+from .searchers.searcher import Observation
+from .spaces.space import Dimension, Space, described_layout
 
 NAME = "autobss"
 
@@ -288,10 +289,15 @@ class Reader:
     """
 
     def __init__(self, storage: optuna.storages.RDBStorage) -> None:
-        self._engine = storage.engine
+        self._storage, self._engine = storage, storage.engine
         self._study = storage.get_study_id_from_name(NAME)
         self._settled: list[Record] = []
         self._last = -1  # the number up to which all trials are settled
+
+    @cached_property
+    def _layout(self) -> Layout:
+        """Of the codes; the first trial was written after the study's identity."""
+        return described_layout(self._storage.get_study_user_attrs(self._study)["identity"]["space"])
 
     def __call__(self) -> list[Record]:
         known = {"study": self._study, "last": self._last}
@@ -303,7 +309,7 @@ class Reader:
         records = []
         for number, state, value in trials:
             if "code" in attributes[number]:
-                records.append(_record(number, str(state), value, attributes[number]))
+                records.append(_record(number, str(state), value, attributes[number], self._layout))
             if str(state) in _STATES and number == self._last + 1:
                 self._last = number
                 self._settled += records
@@ -340,16 +346,18 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
     choices = dimension.choices
     if dimension.of is not None:
         return CategoricalDistribution([str(c) for c in choices])
+    if not dimension.ordered:
+        return CategoricalDistribution([int(c) for c in choices])
     steps = {int(b - a) for a, b in itertools.pairwise(choices)}
     if len(steps) == 1:
         return IntDistribution(int(choices[0]), int(choices[-1]), step=steps.pop())
     return CategoricalDistribution([int(c) for c in choices])
 
 
-def _record(number: int, state: str, value: float | None, attributes: Mapping[str, Any]) -> Record:
+def _record(number: int, state: str, value: float | None, attributes: Mapping[str, Any], layout: Layout) -> Record:
     return Record(
         number=number,
-        code=Code.parse(attributes["code"]),
+        code=Code.parse(attributes["code"], layout),
         round=attributes["round"],
         source=attributes["source"],
         seed=attributes["seed"],

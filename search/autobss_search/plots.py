@@ -10,11 +10,11 @@ import numpy as np
 
 from autobss_zoo.plots import COLOURS, save
 
-from . import refining
 from .ledger import Record
+from .searchers import refining
 
 if TYPE_CHECKING:
-    from .autobss import AutoBSS
+    from .searchers import AutoBSS
 
 LEAST = 8  # scores, below which their discrepancies show nothing
 _MOST = 300  # codes, whose 44,850 pairs are looked at

@@ -12,15 +12,11 @@ import yaml
 from autobss_zoo.errors import RecipeError, did_you_mean
 from autobss_zoo.recipes import merged, resolve
 
-from .autobss import AutoBSS
-from .baselines import LocalSearch, RandomSearch, RegularizedEvolution
-from .errors import SpaceError
-from .evaluators.tabular import Table
-from .evaluators.training import Training
-from .executors import Evaluator
-from .searcher import BATCH, Searcher
-from .space import Space
-from .spaces import get_space, list_spaces, load_space, parse_amount
+from .evaluators.evaluator import EVALUATORS, Evaluator
+from .searchers import BATCH, AutoBSS, LocalSearch, RandomSearch, RegularizedEvolution, Searcher
+from .spaces.budgets import parse_budget
+from .spaces.declared import list_spaces, read_space
+from .spaces.space import Space
 
 SEARCHERS: dict[str, Any] = {
     "autobss": AutoBSS,
@@ -37,9 +33,12 @@ class Recipe:
 
     Attributes:
         space: A declared space's name, a YAML file, or the mapping that such a file holds. Of a table: nothing.
-        budget: Upper bounds: {"macs": "10M"}, or a text, "10M" or "macs=10M,params=1M". As in the paper when empty.
-        training: What trains each code: a training recipe's name, or a mapping with it as `base` and keys that differ.
-        table: A file of finished trainings to look scores up in, instead of `training`.
+        budget: Bounds by the costs' names: {"macs": "10M", "params": "500K..1M"}, or a text, "10M" or
+            "macs=10M,params=1M". As in the paper when empty.
+        score: What scores codes, by its `kind`, and its settings. {"kind": "training", "base": ...} trains each code by
+            a recipe, mostly a name as `base` and keys that differ; {"kind": "table", "file": ...} looks scores up in a
+            file of finished trainings; others are registered by `register_evaluator`. `training: ...` and `table: ...`
+            are short for the first two.
         searcher: autobss, paper, random, evolution or local.
         rounds, batch, seed: Of the search.
         enqueue: Codes to score in the first round, such as the hand-made one.
@@ -47,10 +46,9 @@ class Recipe:
         asynchronous: Ask for a code whenever a worker is free, instead of in rounds.
     """
 
+    score: Mapping[str, Any]
     space: str | Mapping[str, Any] | None = None
-    budget: str | Mapping[str, Any] = field(default_factory=dict)
-    training: str | Mapping[str, Any] | None = None
-    table: str | None = None
+    budget: Any = field(default_factory=dict)
     searcher: str = "autobss"
     rounds: int = 4
     batch: int = BATCH
@@ -60,9 +58,10 @@ class Recipe:
     asynchronous: bool = False
 
     def __post_init__(self) -> None:
-        if (self.training is None) == (self.table is None):
-            raise ValueError("expected either training (a recipe) or table (of finished trainings)")
-        if self.training is not None and self.space is None:
+        if not isinstance(self.score, Mapping) or "kind" not in self.score:
+            raise ValueError(f"score: expected a mapping with the key kind, got {self.score!r}")
+        kind = EVALUATORS.find(self.score["kind"])
+        if kind.needs_space and self.space is None:
             raise ValueError(f"space: expected a name or a file; declared: {', '.join(list_spaces())}")
         if self.searcher not in SEARCHERS:
             raise ValueError(f"searcher: {self.searcher!r}: {did_you_mean(str(self.searcher), SEARCHERS)}")
@@ -82,13 +81,20 @@ class Recipe:
             ValueError: If a key is unknown or a value is wrong; the message names the file.
         """
         values, where, _ = resolve(source)
-        known = [f.name for f in fields(cls)]
         if "model" in values:
             raise RecipeError(f"{where}: is a training's recipe, for `autobss train`")
-        values = merged(_with_base(values), _with_base(overrides or {}))
-        if unknown := [key for key in values if key not in known]:
-            raise RecipeError(f"{where}: unknown key {unknown[0]!r}: {did_you_mean(str(unknown[0]), known)}")
+        known = [f.name for f in fields(cls)]
         try:
+            own, given = _with_score(values), _with_score(overrides or {})
+            kinds = [part["score"]["kind"] for part in (own, given) if "kind" in part.get("score", {})]
+            if len(set(kinds)) > 1:
+                raise ValueError(f"{_ONE_OF}, got {' and '.join(kinds)}")
+            values = merged(own, given)
+            if unknown := [key for key in values if key not in known]:
+                known += _SHORT
+                raise ValueError(f"unknown key {unknown[0]!r}: {did_you_mean(str(unknown[0]), known)}")
+            if "score" not in values:
+                raise ValueError(_ONE_OF)
             return cls(**values)
         except (TypeError, ValueError) as error:
             raise RecipeError(f"{where}: {error}") from None
@@ -97,72 +103,37 @@ class Recipe:
         """The recipe as YAML that means the same in any folder and after a space's file has changed."""
         values = {name: value for name, value in asdict(self).items() if value}
         values["enqueue"] = list(self.enqueue)
-        if self.table is not None:
-            values["table"] = str(Path(self.table).absolute())
-        else:
-            training = self.make_training().load()
-            values["training"] = training.model_dump(mode="json", exclude_unset=True)
-            if training.data_dir is not None:
-                values["training"]["data_dir"] = str(Path(training.data_dir).absolute())
-        if isinstance(self.space, str) and self.space not in list_spaces():
-            values["space"] = self._own_space()
+        values["score"] = {"kind": self.score["kind"], **self.make_evaluator().to_recipe()}
+        if self.space is not None:
+            values["space"] = read_space(self.space)
         return yaml.safe_dump(values, sort_keys=False)
 
-    def make_training(self, models: Path | None = None) -> Training:
-        """What trains and scores codes; `models` is a folder for the trained networks."""
-        assert self.training is not None
-        return Training(self.training, str(models.absolute()) if models else None)
-
     def make_evaluator(self, models: Path | None = None) -> Evaluator:
-        """What scores codes: trainings, or a table."""
-        return Table(self.table) if self.table is not None else self.make_training(models)
-
-    @property
-    def stage_counting(self) -> dict[str, Any]:
-        """What the stages of the trained networks are counted with: input_size, in_chans, num_classes."""
-        counting = {} if self.training is None else self.make_training().counting
-        return {name: counting[name] for name in ("input_size", "in_chans", "num_classes") if name in counting}
+        """What scores codes; `models` is a folder for trained networks."""
+        settings = {key: value for key, value in self.score.items() if key != "kind"}
+        return EVALUATORS.find(self.score["kind"]).from_recipe(settings, models)
 
     def make_space(self) -> Space:
-        """The space under the budget, counted as the networks that are trained."""
-        budget: Any = self.budget
-        known = ("macs",) if self.table else ("macs", "params")
-        if odd := budget.keys() - set(known):
-            raise SpaceError(f"budget: expected {' or '.join(known)}, got {', '.join(sorted(odd))}")
-        if self.table is not None:
-            return Table(self.table).space(macs=budget.get("macs"))
-        counting = self.make_training().counting
-        if isinstance(self.space, str) and self.space in list_spaces():
-            return get_space(self.space, **budget, **counting)
-        source = self._own_space()
-        return load_space({**counting, **(source if isinstance(source, Mapping) else {})}, budget)
-
-    def _own_space(self) -> Any:
-        """What the file of a space that is not declared holds."""
-        if not isinstance(self.space, str):
-            return self.space
-        if not Path(self.space).is_file():
-            raise SpaceError(f"space: {self.space!r} is no file: {did_you_mean(self.space, list_spaces())}")
-        return yaml.safe_load(Path(self.space).read_text(encoding="utf-8"))
+        """The space under the budget, counted as what is scored."""
+        return self.make_evaluator().make_space(self.space, self.budget)
 
     def make_searcher(self) -> Searcher:
         """The searcher over the space."""
         return SEARCHERS[self.searcher](self.make_space(), seed=self.seed)
 
 
-def _with_base(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values, with a training that is a recipe's name as the mapping that it stands for."""
-    training = values.get("training")
-    return {**values, "training": {"base": training}} if isinstance(training, str) else dict(values)
+_SHORT = {"training": "base", "table": "file"}
+"""The short keys for a kind of score, and the setting that a text beside them is."""
+_ONE_OF = "expected either training (a recipe) or table (of finished trainings), or score with a kind"
 
 
-def parse_budget(budget: str | Mapping[str, Any]) -> dict[str, float]:
-    """Bounds by their names: "10M" and "macs=10M" are {"macs": 10_000_000}.
-
-    Raises:
-        SpaceError: If a part is neither.
-    """
-    if isinstance(budget, (str, int, float)):
-        parts = [part.partition("=") for part in str(budget).split(",") if part.strip()]
-        budget = {name.strip() if equals else "macs": value if equals else name for name, equals, value in parts}
-    return {name: parse_amount(value) for name, value in budget.items()}
+def _with_score(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with `score` in place of the short keys."""
+    out = {key: value for key, value in values.items() if key not in _SHORT}
+    given = [(kind, values[kind]) for kind in _SHORT if values.get(kind) is not None]
+    if len(given) + ("score" in out) > 1:
+        raise ValueError(f"{_ONE_OF}, got {' and '.join([kind for kind, _ in given] + ['score'] * ('score' in out))}")
+    for kind, settings in given:
+        settings = settings if isinstance(settings, Mapping) else {_SHORT[kind]: settings}
+        out["score"] = {"kind": kind, **settings}
+    return out

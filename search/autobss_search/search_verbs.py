@@ -30,7 +30,9 @@ def add_commands(commands: Any) -> None:
     )
     verb.add_argument("--folder", type=Path, default=Path("study"), help="where the study is kept (study)")
     verb.add_argument("--space", metavar="NAME_OR_FILE", help="a declared space, e.g. resnet18_small, or a YAML file")
-    verb.add_argument("--budget", metavar="MAX", help="MACs, e.g. 10M; or macs=10M,params=1M (the hand-made code's)")
+    verb.add_argument(
+        "--budget", metavar="MAX", help="MACs, e.g. 10M; or macs=9M..10M,params=1M (the hand-made code's)"
+    )
     source = verb.add_mutually_exclusive_group()
     source.add_argument("--train", metavar="RECIPE", help="what trains each code (`autobss recipes`)")
     source.add_argument("--table", metavar="FILE", help="a table of finished trainings to look scores up in")
@@ -117,13 +119,12 @@ def _run(folder: Path, recipe: Recipe, executor: Executor) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from autobss_zoo import Code
     from autobss_zoo.files import write_atomically
 
     from .study import Study
 
     searcher, evaluate = recipe.make_searcher(), recipe.make_evaluator(folder / "models")
-    enqueue = [Code.parse(text) for text in recipe.enqueue]
+    enqueue = [searcher.space.parse(text) for text in recipe.enqueue]
     for code in enqueue:
         searcher.space.check(code)
     console = Console(stderr=True, width=None if sys.stderr.isatty() else 160)
@@ -181,9 +182,10 @@ def _show(folder: Path, records: list[Record], answer: Any, direction: str, top:
     _show_faults(folder)
     best = ranked(records, direction)[:top]
     if best:
-        table = Table("code", title="Best scores (* the searcher's answer)")
+        table = Table(title="Best scores (* the searcher's answer)")
+        table.add_column("code", overflow="fold")  # a long one in several lines
         for name in ("score", "round", "trial", *best[0].costs):
-            table.add_column(name, justify="right")
+            table.add_column(name, justify="right", no_wrap=True)
         for r in best:
             costs = (f"{cost:,.0f}" for cost in r.costs.values())
             table.add_row(
@@ -221,7 +223,7 @@ def _report(arguments: argparse.Namespace) -> int:
     from .report import to_csv, to_json
 
     folder, recipe = arguments.folder, _recipe(arguments.folder)
-    searcher = recipe.make_searcher()  # first: codes that are no networks are known by their space
+    searcher = recipe.make_searcher()
     records = read_records(folder, recipe.storage)
     scored = [r for r in records if r.value is not None]
     answer = searcher.recommend(r.observation for r in records if r.state != "waiting") if scored else None
@@ -247,7 +249,9 @@ def _write_html(path: Path, folder: Path, recipe: Recipe, searcher: Any, records
 
     planned = recipe.rounds * recipe.batch
     journal = read_journal(folder)
-    write_html(path, folder.resolve().name, searcher, records, journal, answer, planned, recipe.stage_counting)
+    write_html(
+        path, folder.resolve().name, searcher, records, journal, answer, planned, recipe.make_evaluator().setting
+    )
 
 
 def _plot(folder: Path, recipe: Recipe, searcher: Any, records: list[Record], answer: Any) -> None:
@@ -255,8 +259,8 @@ def _plot(folder: Path, recipe: Recipe, searcher: Any, records: list[Record], an
     from autobss_zoo.families import FAMILIES
     from autobss_zoo.plots import plot_allocation
 
-    from .autobss import AutoBSS
     from .plots import plot_history, plot_refining
+    from .searchers import AutoBSS
 
     folder.mkdir(parents=True, exist_ok=True)
     plot_history(records, folder / "history.png", searcher.direction)
@@ -265,7 +269,9 @@ def _plot(folder: Path, recipe: Recipe, searcher: Any, records: list[Record], an
         plot_refining(paper, records, folder / "refining.png")
     if family := FAMILIES.get(searcher.space.family):
         both = [(f"hand-made {Code(family.name, family.original)}", Code(family.name, family.original))]
-        plot_allocation([*both, (f"found {answer}", answer)], folder / "allocation.png", **recipe.stage_counting)
+        plot_allocation(
+            [*both, (f"found {answer}", answer)], folder / "allocation.png", recipe.make_evaluator().setting
+        )
 
 
 def _export(folder: Path, trial: Record, path: Path) -> None:

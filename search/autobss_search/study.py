@@ -21,18 +21,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
-import numpy as np
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from autobss_zoo.codes import Code
 
-from .autobss import AutoBSS
 from .errors import SpaceError, StudyError
-from .executors import Evaluator, Executor, InProcess, Job, Outcome, Started, in_a_line
+from .evaluators.evaluator import Evaluator, as_evaluator
+from .executors import Executor, InProcess, Job, Outcome, Started, in_a_line
 from .journal import Journal, here
 from .ledger import Ledger, Record
-from .searcher import BATCH, Observation, Searcher
+from .searchers.searcher import BATCH, Observation, Searcher
 
 ATTEMPTS = 2
 _LONGEST_WAIT = 60.0  # seconds between attempts to write the ledger
@@ -45,8 +44,9 @@ class Study:
 
     Args:
         folder: The study's folder. If it holds a study already, that one is resumed.
-        searcher: Proposes the codes; its own observations are not used.
-        evaluate: `evaluate(code, seed)` returns the score. For worker processes it must be picklable.
+        searcher: Proposes the codes.
+        evaluate: An evaluator, or a function: `evaluate(code, seed)` returns the score. For worker processes it must be
+            picklable.
         executor: Runs the evaluations; in this process, one after the other, when None.
         rounds, batch: Rounds, and codes in each: 4 and 16 in the paper.
         storage: An SQLAlchemy URL of a PostgreSQL or MySQL database; study.db in the folder when None.
@@ -66,7 +66,7 @@ class Study:
         self,
         folder: str | Path,
         searcher: Searcher,
-        evaluate: Evaluator,
+        evaluate: Evaluator | Callable[[Code, int], float],
         executor: Executor | None = None,
         rounds: int = 4,
         batch: int = BATCH,
@@ -78,7 +78,7 @@ class Study:
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name}: expected a positive integer, got {value!r}")
         self.searcher, self.rounds, self.batch, self.asynchronous = searcher, rounds, batch, asynchronous
-        self._evaluate, self._executor = evaluate, executor or InProcess()
+        self._evaluator, self._executor = as_evaluator(evaluate), executor or InProcess()
         self.on_event = on_event or (lambda text: None)
         self._exhausted = False
         self.ledger = Ledger(Path(folder), searcher.space, self.identity(), storage, searcher.direction)
@@ -86,12 +86,11 @@ class Study:
 
     def identity(self) -> dict[str, Any]:
         """What a resumed study must have in common with the one that was started."""
-        describe = getattr(self._evaluate, "describe", None)
         return {
             "space": self.searcher.space.describe(),
             "searcher": self.searcher.settings(),
             "batch": self.batch,
-            "evaluator": describe() if describe else getattr(self._evaluate, "__qualname__", "unnamed"),
+            "evaluator": self._evaluator.describe(),
             **({"asynchronous": True} if self.asynchronous else {}),
         }
 
@@ -162,7 +161,8 @@ class Study:
         return answer
 
     def _run(self) -> None:
-        with self._executor.start(self._evaluate) as workers:
+        self._evaluator.prepare()
+        with self._executor.start(self._evaluator) as workers:
             submitted: dict[int, Record] = {}
             while True:
                 for record in self._due(submitted, workers.slots):
@@ -270,26 +270,22 @@ class Study:
         return self._patiently(claim)
 
     def _propose(self, before: list[Observation], round: int, n: int, pending: list[Code]) -> list[Code]:
-        """Ask the searcher, which has the kept candidates: libraries' random streams change."""
+        """Ask the searcher, which has what was kept."""
         if self._exhausted:
             return []
-        if isinstance(self.searcher, AutoBSS):
-            kept = self.ledger.kept("candidates")
+        for name, compute in self.searcher.kept(before, round).items():
+            kept = self.ledger.kept(name)
             if kept is None:
-                self._keep("candidates", self.searcher.candidates)
+                array = compute()
+                self._patiently(partial(self.ledger.keep, name, array))
             else:
-                self.searcher.use_candidates(kept)
-            if self.searcher.refining and round and self.ledger.kept(f"refining_{round}") is None:
-                self._keep(f"refining_{round}", self.searcher.refine(before))
+                self.searcher.restore(name, kept)
         try:
             return self.searcher.propose(before, round, n, pending)
         except SpaceError as error:
             self._exhausted = True
             self._say("round", str(error))
             return []
-
-    def _keep(self, name: str, array: np.ndarray) -> None:
-        self._patiently(lambda: self.ledger.keep(name, array))
 
     def _note_start(self, record: Record, started: Started) -> None:
         if started.attempt > 1:
@@ -310,7 +306,7 @@ class Study:
             self._say("fault", f"{record.code} failed ({error}): {then}", record.number)
         else:
             done = [r for r in self._patiently(self.ledger.records) if r.value is not None]
-            best = max(done, key=lambda r: self.searcher._signed(r.value))  # type: ignore[arg-type]
+            best = max(done, key=lambda r: self.searcher.signed(r.value))  # type: ignore[arg-type]
             text = f"{record.code} {value:.6g} in {outcome.seconds:.1f} s; best {best.value:.6g} of {len(done)}"
             self._say("score", text, record.number)
 

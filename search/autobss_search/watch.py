@@ -42,7 +42,7 @@ class Facts(NamedTuple):
         folder: The study's folder.
         searcher: The searcher's name.
         family: Of the space.
-        budget: The largest cost for each constraint.
+        budget: The bounds of each constraint in words.
         rounds, batch: Rounds, and codes in each.
         direction: "maximize" or "minimize".
     """
@@ -50,7 +50,7 @@ class Facts(NamedTuple):
     folder: Path
     searcher: str
     family: str
-    budget: Mapping[str, float]
+    budget: Mapping[str, str]
     rounds: int
     batch: int
     direction: str
@@ -58,7 +58,7 @@ class Facts(NamedTuple):
     @classmethod
     def of(cls, folder: Path, recipe: Recipe) -> Facts:
         searcher = recipe.make_searcher()
-        budget = {c.name: c.upper for c in searcher.space.constraints}
+        budget = {c.name: c.range for c in searcher.space.constraints}
         family = searcher.space.family
         return cls(folder, recipe.searcher, family, budget, recipe.rounds, recipe.batch, searcher.direction)
 
@@ -143,7 +143,7 @@ class Watcher:
         recipe, file = self._load(), self._folder / "study.id"
         token = file.read_bytes() if file.exists() else None
         if (recipe, token) != (self._recipe, self._token):
-            self._facts = Facts.of(self._folder, recipe)  # first: codes that are no networks are known by their space
+            self._facts = Facts.of(self._folder, recipe)
             self._recipe, self._token, self._reader, self._records = recipe, token, None, []
         return recipe
 
@@ -193,7 +193,7 @@ def view(
 
 
 def _header(facts: Facts, state: Status, now: float) -> list[RenderableType]:
-    budget = ", ".join(f"{name} up to {upper:,.0f}" for name, upper in facts.budget.items())
+    budget = ", ".join(f"{name} {bounds}" for name, bounds in facts.budget.items())
     what = f": {facts.searcher} over {facts.family}" + (f", {budget}" if budget else "")
     return [Text.assemble((str(facts.folder), "bold"), what), _driver(facts.folder, state, now)]
 

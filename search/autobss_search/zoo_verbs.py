@@ -5,25 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .console import add_verb, make_console, print_rich
 
 if TYPE_CHECKING:
-    from autobss_zoo import Code, Entry
-    from autobss_zoo.cost import Cost
-
+    from autobss_zoo import Code, Entry, Setting
+    from autobss_zoo.families import StageRow
 
 _MOST = 65536  # far beyond it, MACs do not fit 64 bits
-
-
-class Counted(NamedTuple):
-    """What costs are counted with: the image's side in pixels and its channels, and the classes."""
-
-    input_size: int
-    in_chans: int
-    num_classes: int
 
 
 def add_commands(commands: Any) -> None:
@@ -114,7 +108,7 @@ def _facts(entry: Entry) -> dict[str, Any]:
         "printed": dict(entry.printed),
         "measured": vars(entry.measured),
         "counts": entry.counts,
-        "input_size": entry.input_size,
+        "input_size": entry.setting.input_size,
         "paper_accuracy": dict(entry.accuracy),
         "recipe": entry.recipe,
         "weights": {tag: weights.get("accuracy") for tag, weights in entry.weights.items()},
@@ -122,125 +116,146 @@ def _facts(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _look_up(text: str, arguments: argparse.Namespace) -> tuple[Code, Entry | None, Counted, dict[str, Cost]]:
-    """The code of a name or text, its entry, what it is counted with and the costs of the stages."""
+class Found(NamedTuple):
+    """What a name or a text means.
+
+    Attributes:
+        code: The code.
+        entry: The registry's entry, if a name was given.
+        setting: What it is counted with.
+        stages: Its stages and their costs.
+    """
+
+    code: Code
+    entry: Entry | None
+    setting: Setting
+    stages: list[StageRow]
+
+
+def _look_up(text: str, arguments: argparse.Namespace) -> Found:
+    from autobss_zoo import Setting
     from autobss_zoo.families import family_of
     from autobss_zoo.registry import find
 
     code, entry = find(text)
-    counted = Counted(
-        arguments.input_size or (entry.input_size if entry else family_of(code).input_size),
-        arguments.in_chans or (entry.in_chans if entry else 3),
-        arguments.num_classes or (entry.num_classes if entry else 1000),
-    )
-    return code, entry, counted, family_of(code).stage_costs(code, *counted)
+    family = family_of(code)
+    known = entry.setting if entry else family.setting(code=code)
+    given = {name: value for name in known.describe() if (value := getattr(arguments, name)) is not None}
+    if (side := family.stated_side(code)) and given.get("input_size", side) != side:
+        raise ValueError(f"--input-size: {code} is for images of {side} pixels; leave it out")
+    setting = Setting(**{**known.describe(), **given})
+    return Found(code, entry, setting, family.stage_rows(code, setting))
 
 
 def _info(arguments: argparse.Namespace) -> int:
-    from autobss_zoo.cost import Cost
+    from autobss_zoo.families.family import shown, titles
 
-    code, entry, counted, stages = _look_up(arguments.network, arguments)
-    total = sum(stages.values(), Cost(0, 0))
+    code, entry, setting, stages = _look_up(arguments.network, arguments)
+    total = reduce(add, (stage.cost for stage in stages))
     if arguments.json:
         facts = {
             "code": str(code),
             "family": code.family,
             "elements": code.as_dict(),
-            **counted._asdict(),
+            **setting.describe(),
             **vars(total),
-            "stages": {stage: vars(cost) for stage, cost in stages.items()},
+            "stages": {stage.name: vars(stage.cost) for stage in stages},
             "entry": _facts(entry) if entry else None,
         }
         print(json.dumps(facts, indent=2))
         return 0
     print_rich(f"{entry.name + ': ' if entry else ''}{code}\n")
-    table = _table("stage", *_columns(code), "MACs>", "share>", "parameters>")
-    for stage, cost in stages.items():
-        share = f"{cost.macs / total.macs:.1%}"
-        table.add_row(stage, *_elements(code, stage), f"{cost.macs:,}", share, f"{cost.params:,}")
+    columns = titles(stages)
+    table = _table("stage", *_headings(columns, stages), "MACs>", "share>", "parameters>")
+    for stage in stages:
+        share = f"{stage.cost.macs / total.macs:.1%}"
+        values = (shown(stage, title) for title in columns)
+        table.add_row(stage.name, *values, f"{stage.cost.macs:,}", share, f"{stage.cost.params:,}")
     table.add_section()
-    table.add_row("total", *[""] * len(_columns(code)), f"{total.macs:,}", "", f"{total.params:,}")
+    table.add_row("total", *[""] * len(columns), f"{total.macs:,}", "", f"{total.params:,}")
     print_rich(table)
+    for field in code.layout.fields:
+        if field.title not in columns:  # of the whole network
+            print_rich(f"{field.title}: {' '.join(map(str, code.titled(field.title)))}")
     part = "The backbone, with a classifier, of" if entry and entry.counts else "Of"
-    size, channels = counted.input_size, counted.in_chans
-    print_rich(f"{part} one {size}x{size} image with {channels} channels, {counted.num_classes} classes.")
+    size, channels = setting.input_size, setting.in_chans
+    print_rich(f"{part} one {size}x{size} image with {channels} channels, {setting.num_classes} classes.")
+    print_rich(f"Activations, the outputs of convolutions and linear layers: {total.activations:,}.")
     if entry:
-        of = f" ({entry.counts})" if entry.counts else ""
-        if printed := entry.printed:
-            print_rich(
-                f"Printed in the paper ({entry.source}): {printed['macs']} MACs{of}, {printed['params']} parameters."
-            )
-        else:
-            print_rich(f"Source: {entry.source}.")
-        print_rich(f"Measured: {entry.measured.macs:,} MACs{of}, {entry.measured.params:,} parameters.")
-        for what, percent in entry.accuracy.items():
-            print_rich(f"The paper's accuracy: {percent}% {what}.")
-        if entry.notes:
-            print_rich(entry.notes)
-        for tag, weights in entry.weights.items():
-            print_rich(f"Weights {tag}: {weights['accuracy']['text']}.")
-        if not entry.weights:
-            print_rich(f"Weights: none published; the recipe {entry.recipe} makes them.")
+        _print_entry(entry)
     return 0
 
 
-def _columns(code: Code) -> list[str]:
-    names = {"C": "channels>", "L": "blocks>", "B": "bottleneck>", "T": "expansion>"}
-    return [heading for symbol, heading in names.items() if any(name[0] == symbol for name in code.as_dict())]
+def _print_entry(entry: Entry) -> None:
+    of = f" ({entry.counts})" if entry.counts else ""
+    if printed := entry.printed:
+        print_rich(
+            f"Printed in the paper ({entry.source}): {printed['macs']} MACs{of}, {printed['params']} parameters."
+        )
+    else:
+        print_rich(f"Source: {entry.source}.")
+    print_rich(f"Measured: {entry.measured.macs:,} MACs{of}, {entry.measured.params:,} parameters.")
+    for what, percent in entry.accuracy.items():
+        print_rich(f"The paper's accuracy: {percent}% {what}.")
+    if entry.notes:
+        print_rich(entry.notes)
+    for tag, weights in entry.weights.items():
+        print_rich(f"Weights {tag}: {weights['accuracy']['text']}.")
+    if not entry.weights:
+        print_rich(f"Weights: none published; the recipe {entry.recipe} makes them.")
 
 
-def _elements(code: Code, stage: str) -> list[str]:
-    elements, number = code.as_dict(), stage.removeprefix("stage")
-    return [str(elements.get(symbol + number, "")) for symbol in dict.fromkeys(name[0] for name in elements)]
+def _headings(titles: Sequence[str], stages: Sequence[StageRow]) -> list[str]:
+    """The headings of columns of elements: a number, or several in a cell."""
+    several = {title for stage in stages for title, values in stage.values.items() if len(values) > 1}
+    return [f"{title}>>" if title in several else f"{title}>" for title in titles]
 
 
 def _table(*headings: str) -> Any:
-    """A table; a heading that ends in > is of numbers, aligned right."""
+    """A table; a heading that ends in > is of numbers, aligned right, and one that ends in >> of several in a cell."""
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in headings:
-        right = heading.endswith(">")
-        table.add_column(heading.rstrip(">"), justify="right" if right else "left", overflow="fold", no_wrap=right)
+        right, whole = heading.endswith(">"), heading.endswith(">") and not heading.endswith(">>")
+        table.add_column(heading.rstrip(">"), justify="right" if right else "left", overflow="fold", no_wrap=whole)
     return table
 
 
 def _compare(arguments: argparse.Namespace) -> int:
+    from autobss_zoo.families.family import shown, titles
     from autobss_zoo.plots import plot_allocation, stages_of_both
 
-    (a, _, counted, costs_a), (b, _, counted_b, costs_b) = (_look_up(n, arguments) for n in (arguments.a, arguments.b))
-    for name, value, other in zip(counted._fields, counted, counted_b, strict=True):
+    a, b = (_look_up(network, arguments) for network in (arguments.a, arguments.b))
+    for (name, value), other in zip(a.setting.describe().items(), b.setting.describe().values(), strict=True):
         if value != other:
             option = f"--{name.replace('_', '-')}"
             raise ValueError(f"{arguments.a} is counted with {name} {value}, {arguments.b} with {other}: give {option}")
-    names = stages_of_both(costs_a, costs_b)
+    stages_of_both(a.stages, b.stages)
     if arguments.plot:  # first, so that an error prints nothing else
-        networks = [(arguments.a, a), (arguments.b, b)]
-        plot_allocation(networks, arguments.plot, *counted)
-    most = max(cost.macs for costs in (costs_a, costs_b) for cost in costs.values())
-    columns = max(_columns(a), _columns(b), key=len)
+        plot_allocation([(arguments.a, a.code), (arguments.b, b.code)], arguments.plot, a.setting)
+    most = max(stage.cost.macs for stage in (*a.stages, *b.stages))
+    columns = titles((*a.stages, *b.stages))
     longest = 20 if len(columns) == 2 else 10  # bars, so that a row fits 80 columns
-    table = _table("stage", "", *columns, "MACs>", "", "params>")
-    for stage in names:
-        for label, code, costs in (("A", a, costs_a), ("B", b, costs_b)):
-            cost, elements = costs[stage], _elements(code, stage)
+    table = _table("stage", "", *_headings(columns, (*a.stages, *b.stages)), "MACs>", "", "params>")
+    for both in zip(a.stages, b.stages, strict=True):
+        for label, stage in zip("AB", both, strict=True):
             table.add_row(
-                stage if label == "A" else "",
+                stage.name if label == "A" else "",
                 label,
-                *elements,
-                *[""] * (len(columns) - len(elements)),
-                f"{cost.macs / 1e6:,.1f}M",
-                "█" * round(longest * cost.macs / most),
-                f"{cost.params / 1e6:,.3f}M",
+                *(shown(stage, title) for title in columns),
+                f"{stage.cost.macs / 1e6:,.1f}M",
+                "█" * round(longest * stage.cost.macs / most),
+                f"{stage.cost.params / 1e6:,.3f}M",
             )
     table.add_section()
-    for label, costs in (("A", costs_a), ("B", costs_b)):
-        macs, params = (sum(getattr(cost, figure) for cost in costs.values()) for figure in ("macs", "params"))
-        figures = (f"{macs / 1e6:,.1f}M", "", f"{params / 1e6:,.3f}M")
+    for label, found in (("A", a), ("B", b)):
+        total = reduce(add, (stage.cost for stage in found.stages))
+        figures = (f"{total.macs / 1e6:,.1f}M", "", f"{total.params / 1e6:,.3f}M")
         table.add_row("total" if label == "A" else "", label, *[""] * len(columns), *figures)
-    print_rich(f"A: {arguments.a if '{' in arguments.a else f'{arguments.a}: {a}'}")
-    print_rich(f"B: {arguments.b if '{' in arguments.b else f'{arguments.b}: {b}'}")
+    print_rich(f"A: {arguments.a if '{' in arguments.a else f'{arguments.a}: {a.code}'}")
+    print_rich(f"B: {arguments.b if '{' in arguments.b else f'{arguments.b}: {b.code}'}")
     print_rich(table)
     if arguments.plot:
         print_rich(f"wrote {arguments.plot}")
@@ -270,7 +285,7 @@ def _network(arguments: argparse.Namespace) -> Any:
         if odd := [name for name in given if getattr(arguments, name)]:
             raise ValueError(f"--{odd[0].replace('_', '-')}: a folder's network is as it was trained; leave it out")
         return from_pretrained(arguments.network)
-    _, entry, counted, _ = _look_up(arguments.network, arguments)
+    _, entry, setting, _ = _look_up(arguments.network, arguments)
     if entry is not None and entry.architecture:
         if arguments.features_only or arguments.in_chans:
             option = "features-only" if arguments.features_only else "in-chans"
@@ -282,18 +297,18 @@ def _network(arguments: argparse.Namespace) -> Any:
 
             fill(model, arguments.weights, arguments.network)
         return model
-    options: dict[str, Any] = {"in_chans": counted.in_chans}
+    options: dict[str, Any] = {"in_chans": setting.in_chans}
     if arguments.weights:
-        size = counted.input_size
+        size = setting.input_size
         options["pretrained_cfg_overlay"] = {
             "file": arguments.weights,
-            "num_classes": counted.num_classes,
-            "input_size": (counted.in_chans, size, size),
+            "num_classes": setting.num_classes,
+            "input_size": (setting.in_chans, size, size),
         }
     if arguments.features_only:
         options["features_only"] = True
     else:
-        options["num_classes"] = counted.num_classes
+        options["num_classes"] = setting.num_classes
     try:
         return create_model(arguments.network, pretrained=bool(arguments.pretrained or arguments.weights), **options)
     except AutoBSSError:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import lzma
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ import numpy as np
 from autobss_zoo.codes import Code
 
 from ..errors import SpaceError
-from ..space import Constraint, Dimension, Space
+from ..spaces.budgets import Constraint, parse_bounds
+from ..spaces.space import Dimension, Space
+from .evaluator import Evaluator, register_evaluator
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +43,14 @@ class TableMacs:
     def __call__(self, codes: np.ndarray) -> np.ndarray:
         return self.macs[self.index(codes)]
 
+    def describe(self) -> dict[str, str]:
+        """What is counted: the table's MACs, by their hash."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.macs).tobytes()).hexdigest()
+        return {"cost": "macs", "family": self.family, "table": digest[:16]}
 
-class Table:
+
+@register_evaluator("table")
+class Table(Evaluator):
     """A benchmark of trained codes.
 
     The file is a JSON object, optionally compressed as .xz: a key of digits for each code, and for each the accuracies
@@ -51,6 +60,7 @@ class Table:
         path: The file.
 
     Attributes:
+        path: The file.
         family: The codes' family, named after the file: results_mobilenet{4,4,4,4,4,4,4}.
         scores: Accuracies, shape (number of codes, trainings), in lexicographic order of codes; NaN where missing.
         macs: MACs of all codes in the same order; infinite where missing.
@@ -59,8 +69,10 @@ class Table:
         ValueError: If the file is no such table.
     """
 
+    needs_space = False
+
     def __init__(self, path: str | Path) -> None:
-        path = Path(path)
+        self.path = path = Path(path)
         opened: Any = lzma.open if path.suffix == ".xz" else open
         try:
             with opened(path, "rt", encoding="utf-8") as file:
@@ -92,12 +104,33 @@ class Table:
         """The table's identity."""
         return f"{self.family} {hashlib.sha256(self.scores.tobytes()).hexdigest()[:16]}"
 
-    def space(self, fraction: float = 1.0, macs: float | None = None) -> Space:
+    @classmethod
+    def from_recipe(cls, settings: Mapping[str, Any], models: Path | None) -> Table:
+        """As in Evaluator; the settings are the `file`."""
+        if settings.keys() != {"file"}:
+            raise ValueError(f"score: a table has the key file, got {', '.join(map(str, settings)) or 'none'}")
+        return cls(settings["file"])
+
+    def to_recipe(self) -> dict[str, Any]:
+        """As in Evaluator."""
+        return {"file": str(self.path.absolute())}
+
+    def make_space(self, space: Any, budget: Mapping[str, Any]) -> Space:
+        """As in Evaluator: the codes of the table; the only cost is its macs."""
+        if space is not None:
+            raise SpaceError(f"space: a table's codes are its own; leave {space!r} out")
+        if odd := budget.keys() - {"macs"}:
+            raise SpaceError(f"budget: expected macs, got {', '.join(sorted(odd))}")
+        lower, upper = parse_bounds(budget["macs"]) if budget else (0, None)
+        return self.space(macs=upper, lower=lower)
+
+    def space(self, fraction: float = 1.0, macs: float | None = None, lower: float = 0) -> Space:
         """The codes of the table under a budget.
 
         Args:
             fraction: The largest MACs allowed as a share of the table's largest.
             macs: The same as a number, instead.
+            lower: The smallest MACs allowed.
 
         Raises:
             SpaceError: If there are none.
@@ -107,13 +140,13 @@ class Table:
         dimensions = [Dimension(f"W{i}", tuple(d.tolist())) for i, d in enumerate(self._macs.digits, start=1)]
         largest = float(self.macs[np.isfinite(self.macs)].max())
         upper = fraction * largest if macs is None else macs
-        return Space(self.family, dimensions, [Constraint("macs", upper, self._macs)])
+        return Space(self.family, dimensions, [Constraint("macs", min(upper, largest), self._macs, lower=lower)])
 
     def index(self, code: Code) -> int:
         """The row of a code in `scores` and `macs`."""
         return int(self._macs.index(np.array([code.values]))[0])
 
-    def __call__(self, code: Code, seed: int) -> float:
+    def score(self, code: Code, seed: int) -> float:
         """The accuracy of one training of the code, chosen by `seed`."""
         scores = self.scores[self.index(code)]
         return float(scores[np.random.default_rng([seed, *code.values]).integers(len(scores))])

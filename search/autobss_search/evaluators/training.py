@@ -8,13 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autobss_zoo.codes import Code
+from autobss_zoo.cost import Setting
+
+from ..spaces.declared import find_space
+from ..spaces.space import Space
+from .evaluator import Evaluator, register_evaluator
 
 if TYPE_CHECKING:
     from autobss_zoo.training import TrainingRecipe
 
 
+@register_evaluator("training")
 @dataclass(frozen=True)
-class Training:
+class Training(Evaluator):
     """The evaluator that trains a code's network and returns its score in percent: a classifier's top-1 accuracy, a
     detector's box AP (AutoBSS, appendix B.4), a segmenter's mIoU.
 
@@ -52,10 +58,32 @@ class Training:
 
     @property
     def counting(self) -> dict[str, Any]:
-        """What the networks are counted with, as `get_space` takes it: input_size, in_chans, num_classes..."""
+        """What the networks are counted with, as `get_space` takes it: setting, and of detectors detector."""
         return self.load().counting
 
-    def __call__(self, code: Code, seed: int) -> float:
+    @property
+    def setting(self) -> Setting:
+        """What the networks are counted with."""
+        return self.counting["setting"]
+
+    def make_space(self, space: Any, budget: Mapping[str, Any]) -> Space:
+        """As in Evaluator, counted as the networks that are trained."""
+        return find_space(space, budget, **self.counting)
+
+    @classmethod
+    def from_recipe(cls, settings: Mapping[str, Any], models: Path | None) -> Training:
+        """As in Evaluator; the settings are a training's recipe, mostly its `base` and what differs."""
+        return cls(settings, str(models.absolute()) if models else None)
+
+    def to_recipe(self) -> dict[str, Any]:
+        """As in Evaluator."""
+        training = self.load()
+        settings = training.model_dump(mode="json", exclude_unset=True)
+        if training.data_dir is not None:
+            settings["data_dir"] = str(Path(training.data_dir).absolute())
+        return settings
+
+    def score(self, code: Code, seed: int) -> float:
         """Train the code's network with a seed of its own and score it."""
         import torch
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from autobss_zoo.codes import Code
 
-Evaluator = Callable[[Code, int], float]
+from ..evaluators.evaluator import Evaluator, as_evaluator
 
 
 class Job(NamedTuple):
@@ -84,12 +84,12 @@ class Executor(ABC):
     """Where codes are scored."""
 
     @abstractmethod
-    def start(self, evaluate: Evaluator) -> AbstractContextManager[Workers]:
-        """Workers that score with `evaluate(code, seed)`; at the end of the context they and their jobs are stopped."""
+    def start(self, evaluator: Evaluator) -> AbstractContextManager[Workers]:
+        """Workers that score with the evaluator; at the end of the context they and their jobs are stopped."""
 
-    def outcomes(self, evaluate: Evaluator, jobs: Iterable[Job]) -> Iterator[Outcome]:
+    def outcomes(self, evaluator: Evaluator, jobs: Iterable[Job]) -> Iterator[Outcome]:
         """Score every job and yield the outcomes as they come."""
-        with self.start(evaluate) as workers:
+        with self.start(evaluator) as workers:
             left = 0
             for job in jobs:
                 workers.submit(job)
@@ -105,15 +105,15 @@ class InProcess(Executor):
     """One job after the other in this process."""
 
     @contextmanager
-    def start(self, evaluate: Evaluator) -> Iterator[Workers]:
-        yield _Here(evaluate)
+    def start(self, evaluator: Evaluator) -> Iterator[Workers]:
+        yield _Here(evaluator)
 
 
 class _Here(Workers):
     slots = 1
 
-    def __init__(self, evaluate: Evaluator) -> None:
-        self._evaluate = evaluate
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._score = Scorer(evaluator)
         self._jobs: deque[Job] = deque()
         self._begun = False
 
@@ -124,14 +124,32 @@ class _Here(Workers):
         self._begun = not self._begun
         if self._begun:
             return [Started(self._jobs[0].id, "this process")]
-        return [score(self._evaluate, self._jobs.popleft())]
+        return [self._score(self._jobs.popleft())]
 
 
-def score(evaluate: Evaluator, job: Job) -> Outcome:
-    """Run one job here; whatever it raises but an interrupt is its outcome."""
+class Scorer:
+    """A worker's copy of an evaluator, or of a plain function, which is opened before its first score."""
+
+    def __init__(self, evaluate: Evaluator | Callable[[Code, int], float]) -> None:
+        self._evaluator, self._open = as_evaluator(evaluate), False
+
+    def __call__(self, job: Job) -> Outcome:
+        """Score a job here; whatever that raises but an interrupt is its outcome."""
+        return attempt(job, lambda: self.score(job))
+
+    def score(self, job: Job) -> float:
+        """The score of a job."""
+        if not self._open:
+            self._evaluator.open()
+            self._open = True
+        return self._evaluator.score(job.code, job.seed)
+
+
+def attempt(job: Job, score: Callable[[], Any]) -> Outcome:
+    """The outcome of a job whose score a function returns."""
     start = time.perf_counter()
     try:
-        value: Any = evaluate(job.code, job.seed)
+        value = score()
         if isinstance(value, (str, bytes, bool)):  # which float() might take
             raise TypeError(f"expected a number as the score, got {value!r}")
         return Outcome(job.id, float(value), time.perf_counter() - start)

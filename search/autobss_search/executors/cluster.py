@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import socket
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
@@ -21,7 +22,8 @@ from threading import Thread
 from typing import Any
 
 from ..errors import StudyError
-from . import Evaluator, Executor, Job, Outcome, Started, Workers, check_timeout, in_a_line, score
+from ..evaluators.evaluator import Evaluator
+from . import Executor, Job, Outcome, Scorer, Started, Workers, attempt, check_timeout, in_a_line
 from .ranks import run_ranks
 
 _TICK = 0.2  # seconds between looks at what has started
@@ -75,7 +77,7 @@ class RayCluster(Executor):
         return max(1, int(self.gpus / self.nodes))
 
     @contextmanager
-    def start(self, evaluate: Evaluator) -> Iterator[Workers]:
+    def start(self, evaluator: Evaluator) -> Iterator[Workers]:
         """As of `Executor`.
 
         Raises:
@@ -92,7 +94,7 @@ class RayCluster(Executor):
             if not self.capacity():
                 wanted = ", ".join(f"{amount:g} {name}" for name, amount in self.bundle.items() if amount)
                 raise StudyError(f"the cluster has not {self.nodes} nodes with {wanted} for a trial; start such nodes")
-            workers = _Trials(self, evaluate)
+            workers = _Trials(self, evaluator)
             try:
                 yield workers
             finally:
@@ -147,11 +149,11 @@ class _Flight:
 
 
 class _Trials(Workers):
-    def __init__(self, cluster: RayCluster, evaluate: Evaluator) -> None:
+    def __init__(self, cluster: RayCluster, evaluator: Evaluator) -> None:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        self._cluster, self._evaluate = cluster, ray.put(evaluate)
+        self._cluster, self._token, self._evaluator = cluster, uuid.uuid4().hex, ray.put(evaluator)
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         board = ray.remote(_Board).options(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)
         self._board: Any = board.remote()
@@ -173,7 +175,7 @@ class _Trials(Workers):
         again = {"max_retries": cluster.retries, "retry_exceptions": [_NodeLostError]}
         task = _task(_trial, cluster.bundle, group, 0, name=f"trial {job.id}", **again)
         room = (cluster.bundle, cluster.nodes, cluster.processes)
-        ref = task.remote(self._evaluate, job, ticket, self._board, *room)
+        ref = task.remote(self._evaluator, self._token, job, ticket, self._board, *room)
         self._flights[ref] = _Flight(job, ticket, group)
 
     def wait(self) -> list[Started | Outcome]:
@@ -183,11 +185,11 @@ class _Trials(Workers):
             done, _ = ray.wait(list(self._flights), timeout=_TICK)
             updates: list[Started | Outcome] = []
             flights = {flight.ticket: flight for flight in self._flights.values()}
-            for ticket, where, attempt in ray.get(self._board.take.remote()):
+            for ticket, where, begun in ray.get(self._board.take.remote()):
                 self._begun = True
                 if ticket in flights:
                     flights[ticket].since = time.monotonic()
-                    updates.append(Started(flights[ticket].job.id, where, attempt))
+                    updates.append(Started(flights[ticket].job.id, where, begun))
             updates += [self._land(ref) for ref in done]
             updates += [self._stop_late(ref) for ref in list(self._flights) if self._late(ref)]
             if updates:
@@ -269,8 +271,19 @@ def _task(function: Any, bundle: dict[str, float], group: Any, index: int, **opt
     return ray.remote(num_cpus=bundle["CPU"], num_gpus=bundle["GPU"], **options)(function)
 
 
+_SCORERS: dict[str, Scorer] = {}
+"""What this worker process has opened, by the token of the cluster's workers: Ray's tasks share processes."""
+
+
 def _trial(
-    evaluate: Evaluator, job: Job, ticket: int, board: Any, bundle: dict[str, float], nodes: int, processes: int
+    evaluator: Evaluator,
+    token: str,
+    job: Job,
+    ticket: int,
+    board: Any,
+    bundle: dict[str, float],
+    nodes: int,
+    processes: int,
 ) -> Outcome:
     """The task that scores a job: alone, or as the first node of several."""
     import ray
@@ -279,15 +292,15 @@ def _trial(
     where = f"{ray.util.get_node_ip_address()}, node {context.get_node_id()[:8]}, process {os.getpid()}"
     board.start.remote(ticket, where)
     if nodes == 1 and processes == 1:
-        return score(evaluate, job)
+        return _SCORERS.setdefault(token, Scorer(evaluator))(job)
     group = ray.util.get_current_placement_group()
     endpoint = f"{ray.util.get_node_ip_address()}:{_free_port()}"
     others = [
-        _task(_join, bundle, group, i, max_retries=0).remote(evaluate, job, endpoint, nodes, i, processes)
+        _task(_join, bundle, group, i, max_retries=0).remote(evaluator, job, endpoint, nodes, i, processes)
         for i in range(1, nodes)
     ]
     result: Future[Outcome] = Future()
-    run = partial(_join, evaluate, job, endpoint, nodes, 0, processes)
+    run = partial(_join, evaluator, job, endpoint, nodes, 0, processes)
     Thread(target=lambda: result.set_result(run()), daemon=True).start()
     while not result.done():
         wait([result], timeout=1.0)
@@ -297,9 +310,9 @@ def _trial(
     return result.result()
 
 
-def _join(evaluate: Evaluator, job: Job, endpoint: str, nodes: int, index: int, processes: int) -> Outcome:
+def _join(evaluator: Evaluator, job: Job, endpoint: str, nodes: int, index: int, processes: int) -> Outcome:
     """A node's part of a trial; the task of a trial's other nodes."""
-    return score(lambda code, seed: run_ranks(evaluate, job, endpoint, nodes, index, processes), job)
+    return attempt(job, lambda: run_ranks(evaluator, job, endpoint, nodes, index, processes))
 
 
 def _check(others: list[Any], timeout: float) -> None:

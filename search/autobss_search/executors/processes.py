@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from . import Evaluator, Executor, Job, Outcome, Started, Workers, check_timeout, score
+from ..evaluators.evaluator import Evaluator
+from . import Executor, Job, Outcome, Scorer, Started, Workers, check_timeout
 
 
 class LocalProcesses(Executor):
@@ -38,9 +39,9 @@ class LocalProcesses(Executor):
         self.workers, self.timeout = workers or max(1, len(self._gpus)), timeout
 
     @contextmanager
-    def start(self, evaluate: Evaluator) -> Iterator[Workers]:
+    def start(self, evaluator: Evaluator) -> Iterator[Workers]:
         gpus = [self._gpus[place % len(self._gpus)] if self._gpus else None for place in range(self.workers)]
-        workers = _Processes(evaluate, gpus, self.timeout)
+        workers = _Processes(evaluator, gpus, self.timeout)
         try:
             yield workers
         finally:
@@ -74,8 +75,8 @@ class _Worker:
 
 
 class _Processes(Workers):
-    def __init__(self, evaluate: Evaluator, gpus: list[str | None], timeout: float | None) -> None:
-        self._evaluate, self._timeout = evaluate, timeout
+    def __init__(self, evaluator: Evaluator, gpus: list[str | None], timeout: float | None) -> None:
+        self._evaluator, self._timeout = evaluator, timeout
         self._slots, self._vacant = len(gpus), gpus[::-1]
         self._jobs: deque[Job] = deque()
         self._workers: list[_Worker] = []
@@ -129,7 +130,7 @@ class _Processes(Workers):
         gpu = self._vacant.pop()
         context, (here, there) = _context(), multiprocessing.Pipe()
         visible = {"CUDA_VISIBLE_DEVICES": gpu} if gpu is not None else {}
-        process = context.Process(target=_work, args=(self._evaluate, there, {**os.environ, **visible}), daemon=True)
+        process = context.Process(target=_work, args=(self._evaluator, there, {**os.environ, **visible}), daemon=True)
         process.start()
         there.close()
         self._workers.append(worker := _Worker(process, here, gpu))
@@ -170,18 +171,19 @@ def _context() -> Any:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context.set_forkserver_preload([__name__, "timm"])
     return context
 
 
-def _work(evaluate: Evaluator, pipe: Connection, environment: Mapping[str, str]) -> None:
+def _work(evaluator: Evaluator, pipe: Connection, environment: Mapping[str, str]) -> None:
     """A worker: score jobs until the pipe is closed or the parent is gone."""
     os.environ.clear()  # a fork server's is that of its start
     os.environ.update(environment)
     end_with_parent()
+    score = Scorer(evaluator)
     try:
         while True:
-            pipe.send(score(evaluate, pipe.recv()))
+            pipe.send(score(pipe.recv()))
     except (EOFError, OSError, KeyboardInterrupt):
         pass
 

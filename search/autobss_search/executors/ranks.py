@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pickle
 
-from . import Evaluator, Job
+from ..evaluators.evaluator import Evaluator
+from . import Job, Scorer
 from .processes import end_with_parent
 
 
-def run_ranks(evaluate: Evaluator, job: Job, endpoint: str, nodes: int, node: int, processes: int) -> float:
+def run_ranks(evaluator: Evaluator, job: Job, endpoint: str, nodes: int, node: int, processes: int) -> float:
     """Score a job in several processes, whose environment is torchrun's; called once on each node.
 
     Args:
-        evaluate: Called in each process.
+        evaluator: Opened, and asked for the score, in each process.
         job: The job.
         endpoint: host:port of the first node.
         nodes, node: How many nodes, and which one this is, from 0.
@@ -40,7 +41,7 @@ def run_ranks(evaluate: Evaluator, job: Job, endpoint: str, nodes: int, node: in
     )
     try:
         # By value: these processes do not have the driver's main module.
-        scores = elastic_launch(config, _rank)(cloudpickle.dumps(evaluate), job)
+        scores = elastic_launch(config, _rank)(cloudpickle.dumps(evaluator), job)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         message = failure.message["message"] if isinstance(failure.message, dict) else failure.message
@@ -48,6 +49,6 @@ def run_ranks(evaluate: Evaluator, job: Job, endpoint: str, nodes: int, node: in
     return scores[node * processes]
 
 
-def _rank(evaluate: bytes, job: Job) -> float:
+def _rank(evaluator: bytes, job: Job) -> float:
     end_with_parent()
-    return pickle.loads(evaluate)(job.code, job.seed)
+    return Scorer(pickle.loads(evaluator)).score(job)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from autobss_zoo.codes import Code
 
+from ..spaces.space import Space
 from . import candidates, clustering, refining
 from .acquisition import select
 from .fitting import fitted_process
 from .searcher import BATCH, Observation, Searcher, place
-from .space import Space
 from .surrogate import GaussianProcess, paper_process, representative
 
 PRESETS = ("default", "paper")
@@ -77,13 +77,25 @@ class AutoBSS(Searcher):
         rng = np.random.default_rng(self.seed)
         return candidates.build(self.space, rng, self.n_candidates, sampler, self.growth)
 
-    def use_candidates(self, positions: np.ndarray) -> None:
-        """Search among these candidates instead, such as those that a resumed study has kept."""
-        self.candidates = positions
-        self.__dict__.pop("_scale", None)
+    def kept(self, observations: list[Observation], round: int) -> dict[str, Callable[[], np.ndarray]]:
+        """The candidates, since libraries' random streams change, and the refining matrix of each later round."""
+        arrays: dict[str, Callable[[], np.ndarray]] = {"candidates": lambda: self.candidates}
+        if self.refining and round:
+            arrays[f"refining_{round}"] = lambda: self.refine(observations)
+        return arrays
+
+    def restore(self, name: str, array: np.ndarray) -> None:
+        """Search among the candidates that were kept; refining matrices are kept for the record."""
+        if name == "candidates":
+            self.candidates = array
+            self.__dict__.pop("_scale", None)
 
     def encode(self, positions: np.ndarray) -> np.ndarray:
-        """Codes as the surrogate sees them before the linear refining: z-scores over the candidates, shape (n, m)."""
+        """Codes as the surrogate sees them before the linear refining, shape (n, d).
+
+        Z-scores over the candidates, a column for each element (d = m), or, where choices have no order, for each of
+        the choices: two different ones are then as far from each other as any other two.
+        """
         return self._standard(self.space.values(positions))
 
     def _encode_codes(self, codes: Iterable[Code]) -> np.ndarray:
@@ -95,25 +107,34 @@ class AutoBSS(Searcher):
         return (self._raw(values) - mean) / deviation
 
     def _raw(self, values: np.ndarray) -> np.ndarray:
-        values = values.astype(float)
-        if self.preset == "paper":
-            return values
-        return np.log(values + (self._least <= 0) * (1 - self._least))
+        ordered, out = self.space.ordered, values.astype(float)
+        if self.preset != "paper":
+            out = np.log(out + (self._least <= 0) * (1 - self._least))
+        if ordered.all():
+            return out
+        columns = [
+            values[:, [i]] == np.array(self.space.dimensions[i].choices) for i in np.flatnonzero(~ordered).tolist()
+        ]
+        return np.concatenate([out[:, ordered], *columns], axis=1)
 
     @cached_property
     def _least(self) -> np.ndarray:
         """The least value of each element, shape (m,); logarithms need positive ones."""
-        return self.space.values(np.zeros((1, self.space.ndim), int))[0]
+        return self.space.extremes()[0]
 
     @cached_property
     def _scale(self) -> tuple[np.ndarray, np.ndarray]:
-        return refining.z_score(self._raw(self.space.values(self.candidates)))
+        mean, deviation = refining.z_score(self._raw(self.space.values(self.candidates)))
+        # As many columns as choices tell a change of choice; together they weigh as one element.
+        choices = self.space.lengths[~self.space.ordered]
+        deviation[int(self.space.ordered.sum()) :] *= np.sqrt(np.repeat(choices, choices))
+        return mean, deviation
 
     def refine(self, observations: list[Observation]) -> np.ndarray:
-        """The refining matrix W of shape (m, m) that the observations train; the identity without refining."""
+        """The refining matrix W of shape (d, d) that the observations train; the identity without refining."""
         known = self._learned(observations)
         if not self.refining or len(known) < 2:
-            return np.eye(self.space.ndim)
+            return np.eye(len(self._scale[0]))
         x = self._encode_codes(o.code for o in known)
         return refining.train_linear(x, _values(known), np.random.default_rng(self.seed))
 
@@ -125,7 +146,7 @@ class AutoBSS(Searcher):
         paper = self.preset == "paper"
         enough = 2 if round or paper else BATCH  # with so many known results the first round has a model, too
         if len(known) < enough or (round == 0 and paper):
-            pool = self._without(self._centers(self.candidates, round, np.eye(self.space.ndim)), out)
+            pool = self._without(self._centers(self.candidates, round, np.eye(len(self._scale[0]))), out)
             # Codes of all sizes show the trend better than grown ones alone, which are all about as large: those at
             # even places of the round are grown, those at odd ones are not.
             even = (n + 1 - place(observations, round, pending) % 2) // 2

@@ -8,8 +8,8 @@ import numpy as np
 
 from autobss_zoo.codes import Code
 
+from ..spaces.space import Space
 from .searcher import BATCH, Observation, Searcher
-from .space import Space
 
 
 class RandomSearch(Searcher):

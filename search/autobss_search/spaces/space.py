@@ -9,20 +9,24 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from autobss_zoo.codes import LAYOUTS, Code, Field, Layout
+from autobss_zoo.codes import Code, Field, Layout, find_layout
+from autobss_zoo.errors import CodeError
 
-from .errors import SpaceError
+from ..errors import SpaceError
+from .budgets import Constraint
 
 _CHUNK = 1 << 16
 _ENUMERABLE = 1 << 27  # codes; about half a minute
+_WALKS, _STEPS = 256, 2000  # in search of a code between bounds
+_ANY = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -30,98 +34,43 @@ class Dimension:
     """One element of a code and the values that it may take.
 
     Args:
-        name: The paper's name of the element: a letter or word and the number of the stage, e.g. "C2".
+        name: The element's name, e.g. "C2", "s1.e1" or "R".
         choices: The values in ascending order: integers; or fractions of the value of `of`.
         of: An earlier dimension that the choices are fractions of, e.g. "C2" for "B2": when C2 grows, B2 keeps its
             fraction of it.
+        ordered: Whether a larger value is more of something. Choices without an order, such as kernels or numbers of
+            operations, may be listed in any; they are all one step from each other, do not grow, and are told apart by
+            surrogates without a distance.
 
     Raises:
-        SpaceError: If the name has another form, or the choices are empty or not in ascending order.
+        SpaceError: If the name has another form, or the choices are empty, repeat or are not in ascending order.
     """
 
     name: str
     choices: tuple[int | Fraction, ...]
     of: str | None = None
+    ordered: bool = True
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z_]+\d+", self.name):
-            raise SpaceError(f"dimension {self.name!r}: expected a word and a number, such as C2")
+        if not re.fullmatch(r"[A-Za-z_][\w.]*", self.name):
+            raise SpaceError(f"dimension {self.name!r}: expected a name such as C2, s1.e1 or R")
+        if self.of is not None and not self.ordered:
+            raise SpaceError(f"{self.name}: fractions of {self.of} have an order")
         kind = int if self.of is None else Fraction
         try:
             choices = tuple(kind(c) for c in self.choices)
         except (TypeError, ValueError, ZeroDivisionError):
             choices = ()
-        if not choices or choices != tuple(self.choices) or any(a >= b for a, b in itertools.pairwise(choices)):
-            raise SpaceError(f"{self.name}: expected different {kind.__name__}s in ascending order, got {self.choices}")
+        order = " in ascending order" if self.ordered else ""
+        wrong = any(a >= b for a, b in itertools.pairwise(choices)) if order else len(set(choices)) < len(choices)
+        if not choices or choices != tuple(self.choices) or wrong:
+            raise SpaceError(f"{self.name}: expected different {kind.__name__}s{order}, got {self.choices}")
         object.__setattr__(self, "choices", choices)
 
-
-@dataclass(frozen=True)
-class Constraint:
-    """An upper bound on a cost.
-
-    Args:
-        name: What is bounded, e.g. "macs"; part of a study's identity.
-        upper: The largest cost allowed.
-        function: The cost of an integer array of codes of shape (n, m), as an array of shape (n,). `each` makes one of
-            a function of a single code.
-        monotone: Whether a growth step never lowers the cost. Then values that are over the bound even in the smallest
-            code are never looked at, which makes tight budgets quick.
-    """
-
-    name: str
-    upper: float
-    function: Callable[[np.ndarray], np.ndarray]
-    monotone: bool = False
-
-    def __post_init__(self) -> None:
-        if isinstance(self.upper, bool) or not isinstance(self.upper, (int, float)) or not self.upper > 0:
-            raise SpaceError(f"{self.name}: expected a positive upper bound, got {self.upper!r}")
-
-
-@dataclass(frozen=True)
-class FamilyCost:
-    """MACs or parameters of a family's networks in closed form, as a constraint's function.
-
-    Args:
-        family: The family's name.
-        figure: "macs" or "params".
-        input_size: Side of the image in pixels; the family's own when None.
-        in_chans, num_classes: Of the networks.
-    """
-
-    family: str
-    figure: str
-    input_size: int | None = None
-    in_chans: int = 3
-    num_classes: int = 1000
-
-    def __call__(self, codes: np.ndarray) -> np.ndarray:
-        from autobss_zoo.families import get_family
-
-        cost = get_family(self.family).cost(codes, self.input_size, self.in_chans, self.num_classes)
-        return getattr(cost, self.figure)
-
-
-@dataclass(frozen=True)
-class each:  # noqa: N801  # reads as a function
-    """Apply `function`, the cost of a single code, to an array of codes; each code is asked for once.
-
-    Args:
-        family: The codes' family.
-        function: The cost of a `Code`, such as its measured latency.
-    """
-
-    family: str
-    function: Callable[[Code], float]
-    _known: dict[tuple[int, ...], float] = field(default_factory=dict, compare=False, repr=False)
-
-    def __call__(self, codes: np.ndarray) -> np.ndarray:
-        rows = [tuple(row) for row in codes.tolist()]
-        for row in rows:
-            if row not in self._known:
-                self._known[row] = float(self.function(Code(self.family, row)))
-        return np.array([self._known[row] for row in rows])
+    def describe(self) -> list[Any]:
+        """The choices as plain values, with what is special of them."""
+        special = [*([f"of {self.of}"] if self.of else []), *([] if self.ordered else ["unordered"])]
+        return [str(c) if self.of else c for c in self.choices] + special
 
 
 @dataclass(frozen=True)
@@ -131,14 +80,14 @@ class Space:
     Args:
         family: The family of the codes; a new word if the codes are no networks of the zoo.
         dimensions: The elements of a code, in order.
-        constraints: Upper bounds, all of which hold for every code of the space.
+        constraints: Bounds on costs, all of which hold for every code of the space.
 
     Raises:
         SpaceError: If the dimensions do not fit the family, or no code meets the constraints.
 
     Examples:
         >>> space = Space("toy", [Dimension("W1", (8, 16, 32)), Dimension("W2", (8, 16))])
-        >>> space.size, Code("toy", (16, 8)) in space
+        >>> space.size, space.code((16, 8)) in space
         (6, True)
     """
 
@@ -151,7 +100,9 @@ class Space:
         object.__setattr__(self, "constraints", tuple(self.constraints))
         if not self.dimensions:
             raise SpaceError("a space needs at least one dimension")
-        self._enter_layout()
+        names = tuple(d.name for d in self.dimensions)
+        if len(set(names)) < len(names):
+            raise SpaceError(f"two dimensions are called {next(n for n in names if names.count(n) > 1)}")
         for i, dimension in enumerate(self.dimensions):
             if dimension.of is None:
                 continue
@@ -161,25 +112,44 @@ class Space:
             products = [f * c for f in dimension.choices for c in base.choices]
             if odd := next((p for p in products if Fraction(p).denominator != 1), None):
                 raise SpaceError(f"{dimension.name}: a fraction of {dimension.of} is {odd}, no integer")
+        if names != (expected := self.layout.names):
+            raise SpaceError(f"{self.family} codes are {','.join(expected)}; got dimensions {','.join(names)}")
+        for values in self.extremes():
+            try:
+                self.code(values.tolist())
+            except CodeError as error:
+                raise SpaceError(f"a choice is out of the family's bounds: {error}") from None
         self.smallest()
 
-    def _enter_layout(self) -> None:
-        """Check the names against the family's layout, or enter a layout for codes that are no networks."""
-        names = tuple(d.name for d in self.dimensions)
-        if self.family not in LAYOUTS:
-            lows, highs = self.values(np.zeros((1, self.ndim), int))[0], self.values(self.lengths[None] - 1)[0]
-            fields = []
-            for name, low, high in zip(names, lows.tolist(), highs.tolist(), strict=True):
-                symbol, number = re.fullmatch(r"(.*?)(\d+)", name).groups()  # type: ignore[union-attr]
-                fields.append(Field(symbol, range(int(number), int(number) + 1), low, high))
-            LAYOUTS[self.family] = Layout(self.family, tuple(fields), tuple(lows.tolist()))
-        expected = LAYOUTS[self.family].names
-        if names != expected:
-            raise SpaceError(f"{self.family} codes are {','.join(expected)}; got dimensions {','.join(names)}")
+    @cached_property
+    def layout(self) -> Layout:
+        """What the elements of the codes mean: the registered family's layout, or of codes that are no networks their
+        names and bounds."""
+        if registered := find_layout(self.family):
+            return registered
+        lows, highs = (values.tolist() for values in self.extremes())
+        fields = [
+            Field(d.name, d.name, (), low, high) for d, low, high in zip(self.dimensions, lows, highs, strict=True)
+        ]
+        return Layout(self.family, tuple(fields), tuple(lows))
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._enter_layout()  # of a space of the user's own, in a new process
+    def extremes(self) -> tuple[np.ndarray, np.ndarray]:
+        """The least and the largest value of each element, both of shape (m,)."""
+        pairs = [[d.choices.index(end(d.choices)) for end in (min, max)] for d in self.dimensions]
+        low, high = self.values(np.array(pairs).T)
+        return low, high
+
+    def code(self, values: Iterable[int]) -> Code:
+        """A code of the space's family, whether or not it is in the space.
+
+        Raises:
+            CodeError: If it is no code of the family.
+        """
+        return Code(self.family, tuple(values), self.layout)
+
+    def parse(self, text: str) -> Code:
+        """Read the text of such a code; see `Code.parse`."""
+        return Code.parse(text, self.layout)
 
     @property
     def ndim(self) -> int:
@@ -192,15 +162,21 @@ class Space:
         return np.array([len(d.choices) for d in self.dimensions])
 
     @cached_property
+    def ordered(self) -> np.ndarray:
+        """Whether the choices of each dimension have an order, booleans of shape (m,)."""
+        return np.array([d.ordered for d in self.dimensions])
+
+    @cached_property
     def reach(self) -> np.ndarray:
         """For each dimension the number of its choices that any code can have; `lengths` or less, shape (m,)."""
-        bounds = [c for c in self.constraints if c.monotone]
+        # Without an order there is no smallest code, whose costs would show what is out of reach.
+        bounds = [c for c in self.constraints if c.monotone and self.ordered.all()]
         out = self.lengths.copy()
         for i, k in enumerate(self.lengths):
             rows = np.zeros((k, self.ndim), np.int64)
             rows[:, i] = np.arange(k)
             values = self.values(rows)
-            out[i] = np.all([c.function(values) <= c.upper for c in bounds], axis=0).sum() if bounds else k
+            out[i] = np.all([c.costs(values) <= c.upper for c in bounds], axis=0).sum() if bounds else k
         return out
 
     @property
@@ -272,19 +248,19 @@ class Space:
 
     def decode(self, positions: np.ndarray) -> list[Code]:
         """Codes of an array of positions of shape (n, m)."""
-        return [Code(self.family, tuple(row)) for row in self.values(np.asarray(positions)).tolist()]
+        return [Code(self.family, tuple(row), self.layout) for row in self.values(np.asarray(positions)).tolist()]
 
     def costs(self, positions: np.ndarray) -> dict[str, np.ndarray]:
         """The cost of each constraint by its name, each of shape (n,), for positions of shape (n, m)."""
         values = self.values(positions)
-        return {c.name: np.asarray(c.function(values)) for c in self.constraints}
+        return {c.name: c.costs(values) for c in self.constraints}
 
     def feasible(self, positions: np.ndarray) -> np.ndarray:
         """Whether codes meet all constraints: booleans of shape (n,) for positions of shape (n, m)."""
         values = self.values(positions)
         ok = np.ones(len(values), bool)
         for constraint in self.constraints:
-            ok[ok] = np.asarray(constraint.function(values[ok])) <= constraint.upper
+            ok[ok] = constraint.met(constraint.costs(values[ok]))
         return ok
 
     def check(self, code: Code) -> None:
@@ -295,8 +271,8 @@ class Space:
         """
         row = self.encode([code])
         for c, cost in zip(self.constraints, self.costs(row).values(), strict=True):
-            if not cost[0] <= c.upper:
-                raise SpaceError(f"{code}: {c.name} {cost[0]:,} is over the bound {c.upper:,}")
+            if not c.met(cost)[0]:
+                raise SpaceError(f"{code}: {c.problem(cost[0])}")
 
     def __contains__(self, code: object) -> bool:
         try:
@@ -309,27 +285,71 @@ class Space:
         """Positions of a code that meets the constraints, shape (1, m): the smallest wherever costs grow with size.
 
         Raises:
-            SpaceError: If none was found; the message states the smallest cost that was reached.
+            SpaceError: If none was found; the message states the cost that came nearest.
         """
+        return self._smallest
+
+    @cached_property
+    def _smallest(self) -> np.ndarray:
         row = np.zeros((1, self.ndim), np.int64)
         while not self.feasible(row)[0]:  # costs that grow with size end here at once; others are descended
             around = np.concatenate([row, self.steps(row)])
-            excess = np.max([c.function(self.values(around)) / c.upper for c in self.constraints], axis=0)
+            excess = self._excess(around)
             if not excess.argmin():
-                costs = self.costs(row)
-                worst = max(self.constraints, key=lambda c: costs[c.name][0] / c.upper)
-                raise SpaceError(
-                    f"no {self.family} code has {worst.name} of at most {worst.upper:,}: the smallest reachable is "
-                    f"{costs[worst.name][0]:,}, of {self.decode(row)[0]}; raise the budget or widen the space"
-                )
+                return self._searched(row)
             row = around[[excess.argmin()]]
         return row
 
+    def _excess(self, positions: np.ndarray) -> np.ndarray:
+        """How far codes are from meeting all constraints, shape (n,)."""
+        values = self.values(positions)
+        return np.max([c.excess(c.costs(values)) for c in self.constraints], axis=0)
+
+    def _searched(self, nearest: np.ndarray) -> np.ndarray:
+        """A code that meets the constraints, found by walks towards them from random codes, where bounds on both sides
+        have no way from the smallest code to any; `nearest` is where that ended."""
+        if any(c.lower > 0 for c in self.constraints):
+            rng = np.random.default_rng(0)
+            rows = rng.integers(0, self.lengths, (_WALKS, self.ndim))
+            for _ in range(_STEPS):
+                if (ok := self.feasible(rows)).any():
+                    return rows[ok][:1]
+                moved = rows.copy()
+                at = rng.integers(0, self.ndim, len(rows))
+                moved[np.arange(len(rows)), at] = rng.integers(0, self.lengths[at])
+                better = self._excess(moved) <= self._excess(rows)
+                rows[better] = moved[better]
+        costs = self.costs(nearest)
+        worst = max(self.constraints, key=lambda c: c.excess(costs[c.name])[0])
+        cost = costs[worst.name][0]
+        over = cost > worst.upper
+        bound, end = (f"at most {worst.upper:,}", "smallest") if over else (f"at least {worst.lower:,}", "largest")
+        raise SpaceError(
+            f"no {self.family} code has {worst.name} of {bound}: the {end} reachable is {cost:,}, of "
+            f"{self.decode(nearest)[0]}; {'raise' if over else 'lower'} the budget or widen the space"
+        )
+
     def steps(self, positions: np.ndarray, directions: Sequence[int] = (1, -1)) -> np.ndarray:
-        """Positions one step away from any of `positions`, whether they meet the constraints or not; with repeats."""
-        moves = np.concatenate([d * np.eye(self.ndim, dtype=np.int64) for d in directions])
+        """Positions one step away from any of `positions`, whether they meet the constraints or not; with repeats.
+
+        Args:
+            positions: Integer array of shape (n, m).
+            directions: 1 to step up, -1 down. Choices without an order have neither: with both, each of them is a step.
+        """
+        moves = np.concatenate([d * np.eye(self.ndim, dtype=np.int64)[self.ordered] for d in directions])
         rows = (positions[:, None] + moves).reshape(-1, self.ndim)
-        return rows[((rows >= 0) & (rows < self.lengths)).all(axis=1)]
+        rows = rows[((rows >= 0) & (rows < self.lengths)).all(axis=1)]
+        if self.ordered.all() or len(directions) < 2:
+            return rows
+        return np.concatenate([rows, *(self.others(positions, i) for i in np.flatnonzero(~self.ordered).tolist())])
+
+    def others(self, positions: np.ndarray, dimension: int) -> np.ndarray:
+        """Positions with each other choice of one dimension."""
+        k = int(self.lengths[dimension])
+        rows = np.repeat(positions, k - 1, axis=0)
+        shift = np.tile(np.arange(1, k), len(positions))
+        rows[:, dimension] = (rows[:, dimension] + shift) % k
+        return rows
 
     def neighbors(self, code: Code) -> list[Code]:
         """The codes of the space that are one step away in one dimension."""
@@ -350,9 +370,16 @@ class Space:
         """What makes the space this one, as plain values; the identity that a study keeps."""
         return {
             "family": self.family,
-            "dimensions": {
-                d.name: [str(c) if d.of else c for c in d.choices] + ([f"of {d.of}"] if d.of else [])
-                for d in self.dimensions
-            },
-            "constraints": {c.name: c.upper for c in self.constraints},
+            "dimensions": {d.name: d.describe() for d in self.dimensions},
+            "constraints": {c.name: c.describe() for c in self.constraints},
         }
+
+
+def described_layout(description: Mapping[str, Any]) -> Layout:
+    """The layout of the codes of a space from what `Space.describe` says of it: without bounds where the codes are no
+    networks of a registered family."""
+    family = description["family"]
+    if registered := find_layout(family):
+        return registered
+    fields = tuple(Field(name, name, (), -_ANY, _ANY) for name in description["dimensions"])
+    return Layout(family, fields, (1,) * len(fields))

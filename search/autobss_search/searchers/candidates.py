@@ -23,8 +23,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from .errors import SpaceError
-from .space import Space
+from ..errors import SpaceError
+from ..spaces.space import Space
 
 SIZE = 10_000
 _DEPTH = 3
@@ -145,7 +145,8 @@ def approximate_sizes(space: Space, prefixes: np.ndarray) -> np.ndarray:
 
 
 def _medians(space: Space) -> np.ndarray:
-    """The position of each dimension's median choice, the lower one of two; shape (m,)."""
+    """The position of each dimension's median choice, the lower one of two, or without an order of the one in the
+    middle of the list; shape (m,)."""
     return (space.lengths - 1) // 2
 
 
@@ -170,7 +171,8 @@ def grow(space: Space, positions: np.ndarray, rng: np.random.Generator) -> np.nd
         The grown codes, of the same shape.
     """
     rows = positions.copy()
-    open_ = rows < space.lengths - 1  # dimensions that may still grow, as far as is known
+    ends = np.where(space.ordered, space.lengths - 1, 0)  # choices without an order do not grow
+    open_ = rows < ends  # dimensions that may still grow, as far as is known
     active = np.flatnonzero(open_.any(axis=1))
     while len(active):
         chosen = np.where(open_[active], rng.random((len(active), space.ndim)), -1.0).argmax(axis=1)
@@ -179,7 +181,7 @@ def grow(space: Space, positions: np.ndarray, rng: np.random.Generator) -> np.nd
         ok = space.feasible(trial)
         rows[active[ok]] = trial[ok]
         # A larger code may be cheaper in another dimension only where costs are not monotone: then all are open again.
-        open_[active[ok]] = rows[active[ok]] < space.lengths - 1
+        open_[active[ok]] = rows[active[ok]] < ends
         open_[active[~ok], chosen[~ok]] = False
         active = active[open_[active].any(axis=1)]
     return rows
@@ -195,7 +197,7 @@ def around(space: Space, positions: np.ndarray, rng: np.random.Generator) -> np.
 def maximal(space: Space) -> Iterator[np.ndarray]:
     """Every code that cannot grow, by enumeration of a small space; positions of shape (n, m), a part at a time."""
     for rows in space.enumerate():
-        for i in range(space.ndim):
+        for i in np.flatnonzero(space.ordered):
             grown = rows.copy()
             grown[:, i] += 1
             inside = grown[:, i] < space.lengths[i]

@@ -1,11 +1,13 @@
-"""Ask and tell, common to all searchers."""
+"""What all searchers have in common: proposals as a pure function of what is known.
+
+`Session` asks and tells around a searcher; a `Study` runs one.
+"""
 
 from __future__ import annotations
 
-import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,9 +15,9 @@ from threadpoolctl import threadpool_limits
 
 from autobss_zoo.codes import Code
 
+from ..errors import SpaceError
+from ..spaces.space import Space
 from . import candidates
-from .errors import SpaceError
-from .space import Space
 
 BATCH = 16
 DIRECTIONS = ("maximize", "minimize")
@@ -41,22 +43,18 @@ def place(observations: Iterable[Observation], round: int, pending: Sequence[Cod
 
 
 class Searcher(ABC):
-    """Proposes codes and learns from their scores. Holds no files, processes or networks.
+    """Proposes codes from scores. Holds no scores, files, processes or networks.
 
     Args:
         space: The codes that may be searched.
         direction: "maximize" or "minimize" the score.
-        seed: The same seed and the same tells give the same asks, in any order of tells and on any number of threads.
-
-    Attributes:
-        observations: What was told so far, sorted by code.
-        pending: Codes that were asked for and not yet told, sorted.
+        seed: The same seed and the same scores give the same proposals, on any number of threads.
 
     Examples:
-        >>> searcher = AutoBSS(get_space("resnet18_small", macs="10M"))
-        >>> for code in searcher.ask(16):
-        ...     searcher.tell(code, train(code))
-        >>> searcher.recommend()
+        >>> session = Session(AutoBSS(get_space("resnet18_small", macs="10M")))
+        >>> for code in session.ask(16):
+        ...     session.tell(code, train(code))
+        >>> session.recommend()
     """
 
     def __init__(self, space: Space, direction: str = "maximize", seed: int = 0) -> None:
@@ -67,69 +65,29 @@ class Searcher(ABC):
         self.space = space
         self.direction = direction
         self.seed = int(seed)
-        self._values: dict[Code, list[float]] = {}
-        self._rounds: dict[Code, int] = {}  # of codes that were asked for
-        self._pending: set[Code] = set()
 
     def settings(self) -> dict[str, Any]:
         """What makes two searchers over the same space propose the same codes, as plain values."""
         return {"searcher": type(self).__name__, "direction": self.direction, "seed": self.seed}
 
-    @property
-    def observations(self) -> list[Observation]:
-        return [
-            Observation(code, float(np.mean(values)) if values else None, self._rounds.get(code, -1))
-            for code, values in sorted(self._values.items())
-        ]
-
-    @property
-    def pending(self) -> list[Code]:
-        return sorted(self._pending)
-
-    def ask(self, n: int = BATCH) -> list[Code]:
-        """Propose `n` codes that are feasible and new: neither evaluated nor pending.
-
-        Sixteen codes, asked for together or one by one, are a round of the paper's schedule.
-
-        Raises:
-            ValueError: If `n` is not a positive integer.
-            SpaceError: If every code of the space was asked for.
-        """
-        if not isinstance(n, (int, np.integer)) or n < 1:
-            raise ValueError(f"n: expected a positive integer, got {n!r}")
-        round = len(self._rounds) // BATCH
-        codes = self.propose(self.observations, round, int(n), self.pending)
-        self._rounds.update(dict.fromkeys(codes, round))
-        self._pending.update(codes)
-        return codes
-
-    def tell(self, code: Code, value: float | None) -> None:
-        """Record a score.
-
-        In any order, late, or never. Codes that were not asked for are known results, such as the hand-made network's.
-        A code that is told several times counts with the mean.
+    def kept(self, observations: list[Observation], round: int) -> dict[str, Callable[[], np.ndarray]]:
+        """What a study keeps before the proposals of a round, so that it need not be computed anew when the study is
+        resumed: for each name a function that computes the array. What was kept goes to `restore` instead.
 
         Args:
-            code: A code of the space.
-            value: Its score. None, NaN or an infinity records a failure; the code is not proposed again, and codes
-                like it are avoided as if it had scored as badly as the worst so far.
-
-        Raises:
-            SpaceError: If the code is not in the space.
-            TypeError: If the value is no number.
+            observations: Those of earlier rounds.
+            round: The round, from 0.
         """
-        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float, np.number))):
-            raise TypeError(f"{code}: expected a number or None as the score, got {value!r}")
-        self.space.check(code)
-        values = self._values.setdefault(code, [])
-        if value is not None and math.isfinite(value):
-            values.append(float(value))
-        self._pending.discard(code)
+        return {}
+
+    def restore(self, name: str, array: np.ndarray) -> None:
+        """Use an array that was kept."""
+        return
 
     def propose(
         self, observations: Iterable[Observation], round: int, n: int = BATCH, pending: Sequence[Code] = ()
     ) -> list[Code]:
-        """What `ask` asks, as a pure function of the arguments, the space and the settings.
+        """The codes to score next, as a pure function of the arguments, the space and the settings.
 
         Args:
             observations: Evaluated codes, in any order.
@@ -177,43 +135,43 @@ class Searcher(ABC):
                 return [left[i] for i in rng.permutation(len(left))[:n]]
         return list(out)[:n]
 
-    def _signed(self, value: float) -> float:
+    def signed(self, value: float) -> float:
+        """A score such that more is better."""
         return value if self.direction == "maximize" else -value
 
     def scored(self, observations: Iterable[Observation]) -> list[Observation]:
         """The observations to learn from, larger values better; failures have the worst value of all."""
         observations = list(observations)
-        values = [self._signed(o.value) for o in observations if o.value is not None]
+        values = [self.signed(o.value) for o in observations if o.value is not None]
         if not values:
             return []
-        return [o._replace(value=min(values) if o.value is None else self._signed(o.value)) for o in observations]
+        return [o._replace(value=min(values) if o.value is None else self.signed(o.value)) for o in observations]
 
-    @property
-    def best(self) -> Observation:
-        """The best score so far.
+    def best(self, observations: Iterable[Observation]) -> Observation:
+        """The observation with the best score.
 
         Raises:
             ValueError: If there is none yet.
         """
-        scored = [o for o in self.observations if o.value is not None]
+        scored = [o for o in observations if o.value is not None]
         if not scored:
             raise ValueError("no score was told yet")
-        return max(scored, key=lambda o: self._signed(o.value))  # type: ignore[arg-type]
+        return max(scored, key=lambda o: self.signed(o.value))  # type: ignore[arg-type]
 
-    def recommend(self, observations: Iterable[Observation] | None = None) -> Code:
+    def recommend(self, observations: Iterable[Observation]) -> Code:
         """The searcher's answer: one of the evaluated codes. Here the one with the best score.
 
         Args:
-            observations: Those to judge by; what was told when None.
+            observations: Those to judge by, in any order.
 
         Raises:
             ValueError: If there is no score yet.
         """
-        known = [o for o in (self.observations if observations is None else observations) if o.value is not None]
+        known = sorted((o for o in observations if o.value is not None), key=lambda o: o.code)
         if not known:
             raise ValueError("no score was told yet")
         with threadpool_limits(1):
-            return self._recommend(sorted(known, key=lambda o: o.code))
+            return self._recommend(known)
 
     def _recommend(self, known: list[Observation]) -> Code:
-        return max(known, key=lambda o: self._signed(o.value)).code  # type: ignore[arg-type]
+        return self.best(known).code

@@ -1,0 +1,271 @@
+"""What a network consists of: stages of blocks of layers, of one code or of many at once.
+
+A family describes its networks once, as a `Plan`; costs and tables are folds over it. Every figure of a block is an
+int, or an integer array with one entry for each of many codes (or for each of many input sizes).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+from ..cost import FIGURES
+
+
+def halved(size: Any, stride: int = 2) -> Any:
+    """Side of a feature map after a convolution or pooling with `stride` and padding k // 2."""
+    return size if _is(stride, 1) else -(-size // stride)
+
+
+def _is(figure: Any, value: int) -> bool:
+    """Whether a figure is this one number for all codes."""
+    return isinstance(figure, int) and figure == value
+
+
+def _times(figure: Any, times: Any) -> Any:
+    """A product that costs nothing where there is nothing to multiply."""
+    return figure if _is(times, 1) else figure * times
+
+
+def _sum(parts: Sequence[Any]) -> Any:
+    """A sum that makes no array beside the first one."""
+    total, *rest = parts
+    for number, part in enumerate(rest):
+        if number:
+            total += part
+        else:
+            total = total + part
+    return total
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A convolution, or a linear layer, which is a 1x1 convolution of one pixel.
+
+    Attributes:
+        inputs, outputs: Channels.
+        side: Of the output in pixels.
+        kernel: Side of the kernel in pixels.
+        depthwise: Whether each channel has a kernel of its own, so that there are as many inputs as outputs.
+        vectors: Learned numbers an output beside the kernel: 2 of a batch norm, 1 of a bias.
+        present: Whether the network has it; 0 or 1, or an array of them.
+    """
+
+    inputs: Any
+    outputs: Any
+    side: Any = 1
+    kernel: Any = 1
+    depthwise: bool = False
+    vectors: int = 2
+    present: Any = 1
+
+    @cached_property
+    def kernels(self) -> Any:
+        """How many kernels of one channel it has."""
+        return self.outputs if self.depthwise else self.inputs * self.outputs
+
+    @property
+    def macs(self) -> Any:
+        """Multiply-accumulates for one image."""
+        return self.kernels * (self.kernel * self.kernel * self.side * self.side)
+
+    @property
+    def params(self) -> Any:
+        """Learned parameters."""
+        weights = self.kernels if _is(self.kernel, 1) else self.kernels * (self.kernel * self.kernel)
+        return weights + self.vectors * self.outputs
+
+    @property
+    def activations(self) -> Any:
+        """Elements of the output for one image."""
+        return self.outputs * (self.side * self.side)
+
+
+@dataclass(frozen=True)
+class Block(ABC):
+    """A block of layers; what differs between kinds of blocks is a subclass.
+
+    Attributes:
+        inputs, outputs: Channels.
+        side: Of the input in pixels.
+        kernel: Side of the block's spatial kernel.
+        stride: Of the block.
+        hidden: Channels inside.
+        squeeze_excite: Channels that squeeze-excite reduces the hidden ones to; 0 without it.
+        times: How often the block stands one after the other; only of blocks whose outputs are their inputs.
+    """
+
+    inputs: Any
+    outputs: Any
+    side: Any
+    kernel: Any = 1
+    stride: Any = 1
+    hidden: Any = 0
+    squeeze_excite: Any = 0
+    times: Any = 1
+
+    kind: ClassVar[str]
+    """The name of the kind of block."""
+
+    @property
+    def side_out(self) -> Any:
+        """Side of the output in pixels."""
+        return halved(self.side, self.stride)
+
+    @abstractmethod
+    def layers(self) -> Iterator[Layer]:
+        """The convolutions and linear layers."""
+
+    def figures(self, names: Sequence[str] = FIGURES) -> list[Any]:
+        """Figures of the cost ("macs", "params", "activations") of all `times`, in the order of their names."""
+        layers, out = list(self.layers()), []
+        for name in names:
+            parts = [_times(getattr(layer, name), layer.present) for layer in layers]
+            out.append(_times(_sum(parts), self.times) if parts else 0)
+        return out
+
+    def repeated(self, times: Any, **changes: Any) -> tuple[Block, Block]:
+        """This block, which may have a stride and other inputs, and after it others up to `times` in all."""
+        rest = {"inputs": self.outputs, "side": self.side_out, "stride": 1, "times": times - 1, **changes}
+        return self, replace(self, **rest)
+
+
+class Conv(Block):
+    """A convolution and its batch norm."""
+
+    kind = "conv"
+
+    def layers(self) -> Iterator[Layer]:
+        yield Layer(self.inputs, self.outputs, self.side_out, self.kernel)
+
+
+class MaxPool(Block):
+    """Max-pooling."""
+
+    kind = "max_pool"
+
+    def layers(self) -> Iterator[Layer]:
+        return iter(())
+
+
+class Linear(Block):
+    """Average pooling over all pixels and a linear layer."""
+
+    kind = "linear"
+
+    def layers(self) -> Iterator[Layer]:
+        yield Layer(self.inputs, self.outputs, vectors=1)
+
+
+class Residual(Block):
+    """A body and a shortcut, which is a 1x1 convolution where the shape changes."""
+
+    def shortcut(self) -> Iterator[Layer]:
+        """The shortcut's convolution."""
+        if self.inputs is self.outputs and _is(self.stride, 1):
+            return
+        down = self.stride > 1
+        present = down if down is True else down | (self.inputs != self.outputs)
+        yield Layer(self.inputs, self.outputs, self.side_out, present=present)
+
+
+class Basic(Residual):
+    """ResNet's basic block: two convolutions, the first of which has the stride."""
+
+    kind = "basic"
+
+    def layers(self) -> Iterator[Layer]:
+        yield Layer(self.inputs, self.hidden, self.side_out, self.kernel)
+        yield Layer(self.hidden, self.outputs, self.side_out, self.kernel)
+        yield from self.shortcut()
+
+
+class Bottleneck(Residual):
+    """ResNet's bottleneck, with the stride in the convolution in the middle (v1.5)."""
+
+    kind = "bottleneck"
+
+    @property
+    def side_first(self) -> Any:
+        """Side of the first 1x1 convolution's output."""
+        return self.side
+
+    def layers(self) -> Iterator[Layer]:
+        yield Layer(self.inputs, self.hidden, self.side_first)
+        yield Layer(self.hidden, self.hidden, self.side_out, self.kernel)
+        yield Layer(self.hidden, self.outputs, self.side_out)
+        yield from self.shortcut()
+
+
+class BottleneckV1(Bottleneck):
+    """ResNet's bottleneck as first published, with the stride in the first 1x1 convolution."""
+
+    kind = "bottleneck_v1"
+
+    @property
+    def side_first(self) -> Any:
+        return self.side_out
+
+
+@dataclass(frozen=True)
+class InvertedResidual(Block):
+    """MobileNetV2's block: a 1x1 convolution that expands, a depthwise one, and a 1x1 convolution.
+
+    Attributes:
+        expands: Whether the first convolution is there; 0 or 1, or an array of them.
+    """
+
+    expands: Any = 1
+
+    kind = "inverted_residual"
+
+    def layers(self) -> Iterator[Layer]:
+        yield Layer(self.inputs, self.hidden, self.side, present=self.expands)
+        yield Layer(self.hidden, self.hidden, self.side_out, self.kernel, depthwise=True)
+        if not _is(self.squeeze_excite, 0):
+            yield Layer(self.hidden, self.squeeze_excite, vectors=1)
+            yield Layer(self.squeeze_excite, self.hidden, vectors=1)
+        yield Layer(self.hidden, self.outputs, self.side_out)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Blocks one after the other.
+
+    Attributes:
+        name: What the stage is called, e.g. "stage2".
+        blocks: The blocks.
+        elements: The names of the code's elements that shape the stage.
+    """
+
+    name: str
+    blocks: tuple[Block, ...]
+    elements: tuple[str, ...] = ()
+
+    def figures(self, names: Sequence[str] = FIGURES) -> list[Any]:
+        """Figures of the cost, in the order of their names."""
+        return [_sum(parts) for parts in zip(*(block.figures(names) for block in self.blocks), strict=True)]
+
+    @property
+    def outputs(self) -> Any:
+        """Channels of the last block's output."""
+        return self.blocks[-1].outputs
+
+    @property
+    def side_out(self) -> Any:
+        """Side in pixels of the last block's output."""
+        return self.blocks[-1].side_out
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A network: its stages, the stem first and the head last."""
+
+    stages: tuple[Stage, ...]
+
+    def figures(self, names: Sequence[str] = FIGURES) -> list[Any]:
+        """Figures of the cost of the whole network, in the order of their names."""
+        return [_sum(parts) for parts in zip(*(stage.figures(names) for stage in self.stages), strict=True)]

@@ -1,0 +1,1 @@
+"""timm's classes, made to build any code of a family."""

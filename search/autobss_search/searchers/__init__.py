@@ -1,0 +1,17 @@
+"""What proposes codes: AutoBSS and what it is compared with. No torch is needed."""
+
+from .autobss import AutoBSS
+from .baselines import LocalSearch, RandomSearch, RegularizedEvolution
+from .searcher import BATCH, Observation, Searcher
+from .session import Session
+
+__all__ = [
+    "BATCH",
+    "AutoBSS",
+    "LocalSearch",
+    "Observation",
+    "RandomSearch",
+    "RegularizedEvolution",
+    "Searcher",
+    "Session",
+]

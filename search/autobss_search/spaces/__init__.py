@@ -1,0 +1,20 @@
+"""Which codes may be searched, under which budgets. No torch is needed."""
+
+from .budgets import COSTS, Constraint, Counted, each, parse_amount, parse_budget, register_cost
+from .declared import get_space, list_spaces, load_space
+from .space import Dimension, Space
+
+__all__ = [
+    "COSTS",
+    "Constraint",
+    "Counted",
+    "Dimension",
+    "Space",
+    "each",
+    "get_space",
+    "list_spaces",
+    "load_space",
+    "parse_amount",
+    "parse_budget",
+    "register_cost",
+]

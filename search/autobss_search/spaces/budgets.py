@@ -1,0 +1,279 @@
+"""Budgets: named costs with bounds, and what each counts, on what setting."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from autobss_zoo.codes import Code
+from autobss_zoo.cost import FIGURES, Setting
+from autobss_zoo.families import get_family
+from autobss_zoo.families.detectors import DetectorKind
+
+from ..errors import SpaceError
+
+_SUFFIXES = {"": 1, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9}
+
+CostFunction = Callable[[np.ndarray], np.ndarray]
+
+
+def describe(part: Any) -> Any:
+    """What a cost's function or an evaluator says of itself, for a study's identity; else its name."""
+    own = getattr(part, "describe", None)
+    return own() if own else getattr(part, "__qualname__", "unnamed")
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """Bounds on a cost.
+
+    Args:
+        name: What is bounded, e.g. "macs".
+        upper: The largest cost allowed; infinite where only `lower` bounds it.
+        function: The cost of an integer array of codes of shape (n, m), as an array of shape (n,). `each` makes one of
+            a function of a single code. Where it has a method `describe`, that says what is counted, as plain values.
+        monotone: Whether a growth step never lowers the cost. Then values that are over the bound even in the smallest
+            code are never looked at, which makes tight budgets quick.
+        lower: The smallest cost allowed.
+
+    Raises:
+        SpaceError: If no cost is between the bounds.
+    """
+
+    name: str
+    upper: float
+    function: CostFunction
+    monotone: bool = False
+    lower: float = 0
+
+    def __post_init__(self) -> None:
+        for bound, value in (("upper", self.upper), ("lower", self.lower)):
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
+                raise SpaceError(f"{self.name}: expected a number as the {bound} bound, got {value!r}")
+        if not self.upper > 0:
+            raise SpaceError(f"{self.name}: expected a positive upper bound, got {self.upper!r}")
+        if not self.lower <= self.upper:
+            raise SpaceError(f"{self.name}: expected a lower bound of at most {self.upper!r}, got {self.lower!r}")
+
+    def costs(self, codes: np.ndarray) -> np.ndarray:
+        """The costs of codes of shape (n, m), an array of shape (n,)."""
+        return np.asarray(self.function(codes))
+
+    def met(self, costs: np.ndarray) -> np.ndarray:
+        """Whether costs are between the bounds, booleans of the same shape; NaN is not."""
+        return (costs <= self.upper) & (costs >= self.lower) if self.lower > 0 else costs <= self.upper
+
+    def excess(self, costs: np.ndarray) -> np.ndarray:
+        """How far costs are from the bounds, relative to them; not positive where they are between."""
+        over = costs / self.upper - 1
+        return np.maximum(over, 1 - costs / self.lower) if self.lower > 0 else over
+
+    def problem(self, cost: Any) -> str:
+        """What is wrong with a cost that is not between the bounds."""
+        if cost < self.lower:
+            return f"{self.name} {cost:,} is under the bound {self.lower:,}"
+        return f"{self.name} {cost:,} is over the bound {self.upper:,}"
+
+    def describe(self) -> dict[str, Any]:
+        """The bounds, and what is counted; part of a study's identity."""
+        bounds = {"upper": self.upper if self.upper < math.inf else None, "lower": self.lower or None}
+        return {**{key: bound for key, bound in bounds.items() if bound is not None}, "of": describe(self.function)}
+
+    @property
+    def range(self) -> str:
+        """The bounds for people."""
+        low, high = (
+            f"{b:,.0f}" if b >= 1000 or float(b).is_integer() else f"{b:.5g}" for b in (self.lower, self.upper)
+        )
+        if self.upper == math.inf:
+            return f"at least {low}"
+        return f"{low} to {high}" if self.lower > 0 else f"up to {high}"
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What a space's codes are networks of.
+
+    Attributes:
+        family: The family's name.
+        setting: What they are counted with, the input size included.
+        detector: The detector that is counted over the codes' backbones, if it is one.
+    """
+
+    family: str
+    setting: Setting
+    detector: DetectorKind | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """It as plain values."""
+        detector = {"detector": self.detector.architecture, "width": self.detector.width} if self.detector else {}
+        return {"family": self.family, **detector, **self.setting.describe()}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of the cost in closed form, as a constraint's function.
+
+    Args:
+        name: "macs", "params" or "activations".
+        counted: Of what.
+
+    Raises:
+        SpaceError: If it is of a detector, and not its MACs.
+    """
+
+    name: str
+    counted: Counted
+
+    def __post_init__(self) -> None:
+        if self.counted.detector and self.name != "macs":
+            raise SpaceError(f"budget: expected macs of a detector, got {self.name}")
+
+    def __call__(self, codes: np.ndarray) -> np.ndarray:
+        family, setting = get_family(self.counted.family), self.counted.setting
+        if self.counted.detector:
+            return self.counted.detector.macs(family, codes, setting)
+        return family.figure(self.name, codes, setting)
+
+    def describe(self) -> dict[str, Any]:
+        """What is counted, on what setting."""
+        return {"cost": self.name, **self.counted.describe()}
+
+
+class CostMaker(Protocol):
+    """Makes a constraint's function of what a space's codes are networks of."""
+
+    def __call__(self, counted: Counted) -> CostFunction: ...
+
+
+@dataclass(frozen=True)
+class NamedCost:
+    """A cost that budgets can name.
+
+    Attributes:
+        make: Makes its function.
+        monotone: As of `Constraint`.
+    """
+
+    make: CostMaker
+    monotone: bool
+
+
+COSTS: dict[str, NamedCost] = {}
+"""Every cost that budgets can name."""
+
+
+def register_cost(name: str, make: CostMaker, monotone: bool = False) -> None:
+    """Make a cost known by a name, so that spaces, recipes and `--budget` can bound it.
+
+    Args:
+        name: The name.
+        make: Makes the function of a `Constraint` of a `Counted`; it may raise a SpaceError.
+        monotone: As of `Constraint`.
+    """
+    COSTS[name] = NamedCost(make, monotone)
+
+
+def _maker(figure: str) -> CostMaker:
+    return lambda counted: Figure(figure, counted)
+
+
+for _figure in FIGURES:
+    register_cost(_figure, _maker(_figure), monotone=True)
+
+
+@dataclass(frozen=True)
+class each:  # noqa: N801  # reads as a function
+    """Apply `function`, the cost of a single code, to an array of codes; each code is asked for once.
+
+    Args:
+        family: The codes' family, of networks.
+        function: The cost of a `Code`, such as its measured latency.
+    """
+
+    family: str
+    function: Callable[[Code], float]
+    _known: dict[tuple[int, ...], float] = field(default_factory=dict, compare=False, repr=False)
+
+    def __call__(self, codes: np.ndarray) -> np.ndarray:
+        rows = [tuple(row) for row in codes.tolist()]
+        for row in rows:
+            if row not in self._known:
+                self._known[row] = float(self.function(Code(self.family, row)))
+        return np.array([self._known[row] for row in rows])
+
+    def describe(self) -> dict[str, Any]:
+        """The function's own description or name."""
+        return {"each": describe(self.function), "family": self.family}
+
+
+def parse_amount(value: Any) -> float:
+    """A number, or one with the suffix K, M, B or G: "1.81B" -> 1.81e9.
+
+    Raises:
+        SpaceError: If it is neither, or not positive.
+    """
+    match = re.fullmatch(r"\s*(\d+\.?\d*(?:e\d+)?|\.\d+)\s*([KMBG]?)\s*", str(value), re.IGNORECASE)
+    amount = float(match[1]) * _SUFFIXES[match[2].upper()] if match else 0.0
+    if not 0 < amount < float("inf"):
+        raise SpaceError(f"expected a positive amount such as 300M or 1.81B, got {value!r}")
+    return int(amount) if amount == int(amount) else amount
+
+
+def parse_bounds(value: Any) -> tuple[float, float]:
+    """The lower and the upper bound that a budget's value means: "10M", "9M..10M", "9M.." or [9M, 10M].
+
+    Raises:
+        SpaceError: If it is none of these.
+    """
+    if isinstance(value, (list, tuple)) and len(value) == 2:
+        low, high = value
+    elif isinstance(value, str) and ".." in value:
+        low, _, high = value.partition("..")
+    else:
+        low, high = None, value
+    missing = (None, "", 0, math.inf)
+    if low in missing and high in missing:
+        raise SpaceError(f"expected an amount such as 300M, or a range such as 270M..300M, got {value!r}")
+    return 0 if low in missing else parse_amount(low), math.inf if high in missing else parse_amount(high)
+
+
+def parse_budget(budget: str | float | Mapping[str, Any]) -> dict[str, Any]:
+    """Bounds by their names, as numbers: "10M" and "macs=10M" are {"macs": 10_000_000}, the largest cost allowed;
+    "macs=9M..10M" is {"macs": [9_000_000, 10_000_000]}.
+
+    Raises:
+        SpaceError: If a part is none of these.
+    """
+    if isinstance(budget, (str, int, float)):
+        parts = [part.partition("=") for part in str(budget).split(",") if part.strip()]
+        budget = {name.strip() if equals else "macs": value if equals else name for name, equals, value in parts}
+    if not isinstance(budget, Mapping):
+        raise SpaceError(f"budget: expected a text or a mapping of costs to amounts, got {budget!r}")
+    bounds = {str(name): parse_bounds(value) for name, value in budget.items()}
+    return {name: [low, high if high < math.inf else None] if low else high for name, (low, high) in bounds.items()}
+
+
+def make_constraints(budget: Mapping[str, Any], counted: Counted, where: str = "") -> list[Constraint]:
+    """The constraints of a budget.
+
+    Args:
+        budget: By the costs' names their bounds, as `parse_bounds` reads them.
+        counted: What is counted.
+        where: Whose budget it is, for errors.
+
+    Raises:
+        SpaceError: If there is no such cost, or it cannot be counted.
+    """
+    out = []
+    for name, value in budget.items():
+        if name not in COSTS:
+            raise SpaceError(f"{where}budget: expected {' or '.join(COSTS)}, got {name}")
+        lower, upper = parse_bounds(value)
+        out.append(Constraint(name, upper, COSTS[name].make(counted), COSTS[name].monotone, lower))
+    return out
