@@ -4,6 +4,7 @@ Importing the package puts its networks into timm's registry, `timm.create_model
 timm is imported already, else as soon as it is. What needs no network, codes and costs, needs no torch.
 """
 
+import os
 import sys
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -13,7 +14,7 @@ from .codes import Code
 from .cost import Setting
 from .families import Family
 from .families import register as register_family
-from .registry import Entry, get, list_models
+from .registry import PLACES, Entry, entries, get, list_models
 from .timm_hook import when_timm_is_imported
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def __getattr__(name: str):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+if os.environ.get(PLACES):
+    entries()  # a broken folder is named here and not when timm is imported
 if "timm" in sys.modules:
     import_module(".models", __name__)
 else:

@@ -94,9 +94,9 @@ def autobss_from_code(pretrained: bool = False, code: str | Code | None = None, 
 
 
 def setting_of(model: Any) -> Setting:
-    """What a classifier, or a backbone without its classes, is counted with: the images it is configured for."""
-    classes = getattr(model, "num_classes", 0)
-    return Setting(model.pretrained_cfg["input_size"][-1], getattr(model, "in_chans", 3), classes or 1000)
+    """What a classifier is counted with: the images it is configured for, and its classes."""
+    classes = getattr(model, "num_classes", 0)  # which a network of features does not have
+    return Setting(model.pretrained_cfg["input_size"][-1], getattr(model, "in_chans", 3), classes)
 
 
 def create_model(name_or_code: str | Code, pretrained: bool = False, **kwargs: Any) -> nn.Module:

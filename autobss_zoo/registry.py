@@ -76,6 +76,9 @@ class Entry:
         return family_of(self.code)
 
 
+PLACES = "AUTOBSS_ZOO"
+"""The environment variable that names folders of published networks."""
+
 PUBLISHED = Path(__file__).parent / "published"
 CONFIGURATION = ("input_size", "num_classes", "mean", "std", "crop_pct", "interpolation", "license", "label_names")
 
@@ -107,9 +110,9 @@ def _entry(name: str, family: str, code: list, measured: Mapping, **fields) -> E
 
 def _published() -> Iterator[Path]:
     """The folders of published networks."""
-    named = [Path(place) for place in os.environ.get("AUTOBSS_ZOO", "").split(os.pathsep) if place]
+    named = [Path(place) for place in os.environ.get(PLACES, "").split(os.pathsep) if place]
     if missing := [place for place in named if not place.is_dir()]:
-        raise WeightsError(f"AUTOBSS_ZOO: {missing[0]} is no folder; expected folders of published networks")
+        raise WeightsError(f"{PLACES}: {missing[0]} is no folder; expected folders of published networks")
     places = [PUBLISHED, *named]
     return (path.parent for place in places for path in sorted(place.glob("*.*/config.json")))
 

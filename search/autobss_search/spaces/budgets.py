@@ -6,7 +6,8 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -145,10 +146,8 @@ class Figure:
         return {"cost": self.name, **self.counted.describe()}
 
 
-class CostMaker(Protocol):
-    """Makes a constraint's function of what a space's codes are networks of."""
-
-    def __call__(self, counted: Counted) -> CostFunction: ...
+CostMaker = Callable[[Counted], CostFunction]
+"""Makes a constraint's function of what a space's codes are networks of."""
 
 
 @dataclass(frozen=True)
@@ -179,12 +178,8 @@ def register_cost(name: str, make: CostMaker, monotone: bool = False) -> None:
     COSTS[name] = NamedCost(make, monotone)
 
 
-def _maker(figure: str) -> CostMaker:
-    return lambda counted: Figure(figure, counted)
-
-
 for _figure in FIGURES:
-    register_cost(_figure, _maker(_figure), monotone=True)
+    register_cost(_figure, partial(Figure, _figure), monotone=True)
 
 
 @dataclass(frozen=True)
