@@ -75,7 +75,7 @@ class ChannelBenchMobileNet(ChannelBench):
 
     first_conv = "conv_stem"
     classifier = "classifier"
-    feature_cfg = {"flatten_sequential": True}
+    feature_cfg = {"flatten_sequential": True, "out_indices": (0, 1)}
 
     def _head(self, last: Stage, width: Mapping[str, Any], setting: Setting) -> Stage:
         conv = Conv(last.outputs, width["head"], last.side_out)
@@ -101,6 +101,7 @@ class ChannelBenchResNet(ChannelBench):
 
     first_conv = "conv1"
     classifier = "fc"
+    feature_cfg = {"out_indices": (0, 1, 2)}
 
     def _head(self, last: Stage, width: Mapping[str, Any], setting: Setting) -> Stage:
         return Stage("head", (Linear(last.outputs, setting.num_classes, last.side_out),))

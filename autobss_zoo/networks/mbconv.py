@@ -69,16 +69,16 @@ class CodedMBConvNet(EfficientNet):
                 info["reduction"] //= 2
 
 
-def build(stages: Sequence[Sequence[str]], act_layer: str, **kwargs: Any) -> CodedMBConvNet:
+def build(stages: Sequence[Sequence[str]], activation: str, **kwargs: Any) -> CodedMBConvNet:
     """A network from timm's texts.
 
     Args:
         stages: The blocks of each stage as `decode_arch_def` reads them, e.g. "ir_r2_k3_s2_e6_c24". An expansion that
             is no integer, hidden / inputs, gives exactly the hidden width.
-        act_layer: timm's name of the activation, unless the arguments name another.
+        activation: timm's name of it, unless the arguments have an act_layer.
         **kwargs: Of the class, and bn_momentum and bn_eps.
     """
-    kwargs["act_layer"] = get_act_layer(kwargs.get("act_layer") or act_layer)
+    kwargs["act_layer"] = get_act_layer(kwargs.get("act_layer") or activation)
     norm = {key[3:]: kwargs.pop(key) for key in ("bn_momentum", "bn_eps") if kwargs.get(key) is not None}
     if norm:
         kwargs["norm_layer"] = partial(kwargs.get("norm_layer") or nn.BatchNorm2d, **norm)
