@@ -79,7 +79,12 @@ class Layout:
 
     def at(self, place: int) -> tuple[str, ...]:
         """The names of the elements of a stage, by its number."""
-        return tuple(f"{field.symbol}{place}" for field in self.fields if place in field.places)
+        return self._places[place]
+
+    @cached_property
+    def _places(self) -> dict[int | str, tuple[str, ...]]:
+        named = [pair for field in self.fields for pair in zip(field.places, field.names, strict=False)]
+        return {place: tuple(name for own, name in named if own == place) for place, _ in named}
 
     def divide(self, values: Iterable) -> dict[str, list]:
         """Values of all positions, or columns of an array of codes, by the fields' symbols."""

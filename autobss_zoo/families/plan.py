@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ..cost import FIGURES
@@ -17,17 +16,12 @@ from ..cost import FIGURES
 
 def halved(size: Any, stride: int = 2) -> Any:
     """Side of a feature map after a convolution or pooling with `stride` and padding k // 2."""
-    return size if _is(stride, 1) else -(-size // stride)
-
-
-def _is(figure: Any, value: int) -> bool:
-    """Whether a figure is this one number for all codes."""
-    return isinstance(figure, int) and figure == value
+    return size if type(stride) is int and stride == 1 else -(-size // stride)
 
 
 def _times(figure: Any, times: Any) -> Any:
     """A product that costs nothing where there is nothing to multiply."""
-    return figure if _is(times, 1) else figure * times
+    return figure if type(times) is int and times == 1 else figure * times
 
 
 def _sum(parts: Sequence[Any]) -> Any:
@@ -41,7 +35,7 @@ def _sum(parts: Sequence[Any]) -> Any:
     return total
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Layer:
     """A convolution, or a linear layer, which is a 1x1 convolution of one pixel.
 
@@ -61,11 +55,14 @@ class Layer:
     depthwise: bool = False
     vectors: int = 2
     present: Any = 1
+    _kernels: Any = field(default=None, init=False, repr=False)
 
-    @cached_property
+    @property
     def kernels(self) -> Any:
-        """How many kernels of one channel it has."""
-        return self.outputs if self.depthwise else self.inputs * self.outputs
+        """How many kernels of one channel it has; a product of arrays that two figures share."""
+        if self._kernels is None:
+            self._kernels = self.outputs if self.depthwise else self.inputs * self.outputs
+        return self._kernels
 
     @property
     def macs(self) -> Any:
@@ -75,7 +72,8 @@ class Layer:
     @property
     def params(self) -> Any:
         """Learned parameters."""
-        weights = self.kernels if _is(self.kernel, 1) else self.kernels * (self.kernel * self.kernel)
+        single = type(self.kernel) is int and self.kernel == 1
+        weights = self.kernels if single else self.kernels * (self.kernel * self.kernel)
         return weights + self.vectors * self.outputs
 
     @property
@@ -130,7 +128,7 @@ class Block(ABC):
     def repeated(self, times: Any, **changes: Any) -> tuple[Block, Block]:
         """This block, which may have a stride and other inputs, and after it others up to `times` in all."""
         rest = {"inputs": self.outputs, "side": self.side_out, "stride": 1, "times": times - 1, **changes}
-        return self, replace(self, **rest)
+        return self, type(self)(**{**vars(self), **rest})
 
 
 class Conv(Block):
@@ -165,10 +163,10 @@ class Residual(Block):
 
     def shortcut(self) -> Iterator[Layer]:
         """The shortcut's convolution."""
-        if self.inputs is self.outputs and _is(self.stride, 1):
-            return
         down = self.stride > 1
-        present = down if down is True else down | (self.inputs != self.outputs)
+        if self.inputs is self.outputs and down is False:
+            return
+        present = 1 if down is True else down | (self.inputs != self.outputs)
         yield Layer(self.inputs, self.outputs, self.side_out, present=present)
 
 
@@ -178,8 +176,9 @@ class Basic(Residual):
     kind = "basic"
 
     def layers(self) -> Iterator[Layer]:
-        yield Layer(self.inputs, self.hidden, self.side_out, self.kernel)
-        yield Layer(self.hidden, self.outputs, self.side_out, self.kernel)
+        side = self.side_out
+        yield Layer(self.inputs, self.hidden, side, self.kernel)
+        yield Layer(self.hidden, self.outputs, side, self.kernel)
         yield from self.shortcut()
 
 
@@ -195,8 +194,9 @@ class Bottleneck(Residual):
 
     def layers(self) -> Iterator[Layer]:
         yield Layer(self.inputs, self.hidden, self.side_first)
-        yield Layer(self.hidden, self.hidden, self.side_out, self.kernel)
-        yield Layer(self.hidden, self.outputs, self.side_out)
+        side = self.side_out
+        yield Layer(self.hidden, self.hidden, side, self.kernel)
+        yield Layer(self.hidden, self.outputs, side)
         yield from self.shortcut()
 
 
@@ -223,12 +223,13 @@ class InvertedResidual(Block):
     kind = "inverted_residual"
 
     def layers(self) -> Iterator[Layer]:
+        side = self.side_out
         yield Layer(self.inputs, self.hidden, self.side, present=self.expands)
-        yield Layer(self.hidden, self.hidden, self.side_out, self.kernel, depthwise=True)
-        if not _is(self.squeeze_excite, 0):
+        yield Layer(self.hidden, self.hidden, side, self.kernel, depthwise=True)
+        if not (type(self.squeeze_excite) is int and self.squeeze_excite == 0):
             yield Layer(self.hidden, self.squeeze_excite, vectors=1)
             yield Layer(self.squeeze_excite, self.hidden, vectors=1)
-        yield Layer(self.hidden, self.outputs, self.side_out)
+        yield Layer(self.hidden, self.outputs, side)
 
 
 @dataclass(frozen=True)
@@ -247,7 +248,7 @@ class Stage:
 
     def figures(self, names: Sequence[str] = FIGURES) -> list[Any]:
         """Figures of the cost, in the order of their names."""
-        return [_sum(parts) for parts in zip(*(block.figures(names) for block in self.blocks), strict=True)]
+        return [_sum(parts) for parts in zip(*[block.figures(names) for block in self.blocks], strict=True)]
 
     @property
     def outputs(self) -> Any:
