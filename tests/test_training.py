@@ -20,7 +20,7 @@ from autobss_zoo.training.validation import validate
 
 TINY = {
     "base": "small/digits",
-    "model": "resnet18_small{8,8,8,8,1,1,1,1}",
+    "model": "resnet18_small{8,8,16,16,1,1,1,1}",
     "input_size": 8,
     "epochs": 2,
     "batch_size": 128,
