@@ -49,11 +49,12 @@ class Kinds(dict[str, "type[T]"]):
         Raises:
             UnknownNameError: If there is none.
         """
-        if name not in self:
+        known = isinstance(name, str)  # YAML may hold anything
+        if known and name not in self:
             if name in self._built_in:
                 import_module(self._built_in[name])
             else:
                 import_users_modules()
-        if name not in self:
+        if not known or name not in self:
             raise UnknownNameError(f"{self._what}: {name!r}: {did_you_mean(str(name), {*self, *self._built_in})}")
         return self[name]

@@ -75,6 +75,19 @@ def test_bounds_that_nothing_meets_are_named(budget, message):
         load_space({"base": "resnet18_small", "budget": budget, **rules})
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"width": -3}, "width: expected a positive integer, got -3"),
+        ({"detector": ["a"]}, r"detector: expected maskrcnn or fasterrcnn or retinanet, got \['a'\]"),
+        ({"budget": [1]}, r"budget: expected a mapping of costs to amounts, got \[1\]"),
+    ],
+)
+def test_foreign_values_of_a_space_are_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        load_space({"base": "retinanet_r50", **changes})
+
+
 def test_what_is_counted_is_said():
     constraint = get_space("resnet18_small", macs="5M..10M", setting=Setting(28, 1, 10)).constraints[0]
     assert constraint.describe() == {

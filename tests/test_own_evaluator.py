@@ -99,6 +99,11 @@ def test_a_recipe_names_its_kind(tmp_path):
         Recipe.load({"space": "resnet18_small", "score": score})
 
 
+def test_a_kind_that_is_no_name_is_named():
+    with pytest.raises(ValueError, match=r"score: kind: \['x'\]: known: table, training"):
+        Recipe.load({"space": "resnet18_small", "score": {"kind": ["x"]}})
+
+
 def test_short_keys_and_kinds_mean_the_same():
     short = Recipe.load({"space": "resnet18_small", "training": {"base": "small/digits", "epochs": 2}})
     score = {"kind": "training", "base": "small/digits", "epochs": 2}

@@ -30,15 +30,17 @@ class DetectorKind:
         width: Channels of the pyramid and the heads.
 
     Raises:
-        ValueError: If there is no such architecture.
+        ValueError: If there is no such architecture, or the width is no positive integer.
     """
 
     architecture: str
     width: int = 256
 
     def __post_init__(self) -> None:
-        if self.architecture not in _ANCHORS:
+        if not isinstance(self.architecture, str) or self.architecture not in _ANCHORS:
             raise ValueError(f"detector: expected {' or '.join(_ANCHORS)}, got {self.architecture!r}")
+        if type(self.width) is not int or self.width < 1:
+            raise ValueError(f"width: expected a positive integer, got {self.width!r}")
 
     def setting(self, setting: Setting | None = None) -> Setting:
         """A setting with 800 pixels, or with COCO's 80 classes, where none is stated."""

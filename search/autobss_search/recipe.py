@@ -87,8 +87,8 @@ class Recipe:
         try:
             own, given = _with_score(values), _with_score(overrides or {})
             kinds = [part["score"]["kind"] for part in (own, given) if "kind" in part.get("score", {})]
-            if len(set(kinds)) > 1:
-                raise ValueError(f"{_ONE_OF}, got {' and '.join(kinds)}")
+            if len(kinds) == 2 and kinds[0] != kinds[1]:
+                raise ValueError(f"{_ONE_OF}, got {' and '.join(map(str, kinds))}")
             values = merged(own, given)
             if unknown := [key for key in values if key not in known]:
                 known += _SHORT

@@ -178,7 +178,9 @@ def _space(
     _check_keys(spec, _KEYS | {f.symbol for f in family.fields}, where)
     dimensions = [d for f in family.fields for d in _rule(f, spec.get(f.symbol), f"{where}: {f.symbol}")]
     counted = _counted(spec, family, setting, detector)
-    budget = dict(spec.get("budget") or {})
+    budget = spec.get("budget") or {}
+    if not isinstance(budget, Mapping):
+        raise SpaceError(f"{where}: budget: expected a mapping of costs to amounts, got {budget!r}")
     if not budget and not constraints:
         inner = family.inner
         original = Code(inner.name, inner.original)
