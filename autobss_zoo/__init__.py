@@ -11,15 +11,17 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from .codes import Code
-from .cost import Setting
-from .families import Family
+from .cost import Cost, Setting
+from .families import Family, get_family
 from .families import register as register_family
 from .registry import PLACES, Entry, entries, get, list_models
 from .timm_hook import when_timm_is_imported
 
 if TYPE_CHECKING:
+    from .export import to_onnx
     from .hub import from_pretrained, push_to_hub, save_pretrained
     from .models import create_model
+    from .training import TrainingRecipe, train, validate
 
 try:
     __version__ = version("autobss-zoo")
@@ -28,23 +30,33 @@ except PackageNotFoundError:  # used from a checkout, as torch.hub does
 
 __all__ = [
     "Code",
+    "Cost",
     "Entry",
     "Family",
     "Setting",
+    "TrainingRecipe",
     "create_model",
     "from_pretrained",
     "get",
+    "get_family",
     "list_models",
     "push_to_hub",
     "register_family",
     "save_pretrained",
+    "to_onnx",
+    "train",
+    "validate",
 ]
 
 _LAZY = {
+    "TrainingRecipe": ".training",
     "create_model": ".models",
     "from_pretrained": ".hub",
     "push_to_hub": ".hub",
     "save_pretrained": ".hub",
+    "to_onnx": ".export",
+    "train": ".training",
+    "validate": ".training",
 }
 
 

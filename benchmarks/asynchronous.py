@@ -38,7 +38,7 @@ from search_peers import load
 from autobss_search import AutoBSS
 from autobss_search.evaluators.evaluator import Evaluator
 from autobss_search.executors import Executor, Job, Outcome, Scorer, Started, Workers
-from autobss_search.study import Study
+from autobss_search.studies.study import Study
 from autobss_zoo import Code
 from autobss_zoo.files import write_atomically
 

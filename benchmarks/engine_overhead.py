@@ -26,7 +26,7 @@ from autobss_search.executors import Executor
 from autobss_search.executors.cluster import RayCluster
 from autobss_search.executors.processes import LocalProcesses
 from autobss_search.searchers.searcher import Searcher
-from autobss_search.study import Study
+from autobss_search.studies.study import Study
 from autobss_zoo import Code
 
 TARGET = 0.05

@@ -19,10 +19,10 @@ from scipy.stats import t as student
 from autobss_search.evaluators.training import Training, model_folder
 from autobss_search.executors import InProcess, Job
 from autobss_search.executors.processes import LocalProcesses
-from autobss_search.plots import plot_history
-from autobss_search.recipe import Recipe
-from autobss_search.report import to_csv
-from autobss_search.study import Study
+from autobss_search.reports.plots import plot_history
+from autobss_search.reports.report import to_csv
+from autobss_search.studies.recipe import SearchRecipe
+from autobss_search.studies.study import Study
 from autobss_zoo import Code
 from autobss_zoo.families import get_family
 from autobss_zoo.plots import plot_allocation
@@ -67,7 +67,7 @@ def run(backbone: str, scale: str, folder: Path, workers: int) -> Iterator[Resul
     codes = {"original": Training(final).load().code}
     scores: dict[str, float | None] = {"original": None}
     for name in SEARCHERS:
-        recipe = Recipe.load(search, {"searcher": name})
+        recipe = SearchRecipe.load(search, {"searcher": name})
         evaluate = recipe.make_evaluator(folder / name / "models")
         with Study(
             folder / name, recipe.make_searcher(), evaluate, executor, recipe.rounds, recipe.batch, on_event=print
@@ -107,13 +107,14 @@ def publish_all(backbone: str, scale: str, folder: Path, results: list[Result]) 
 
 def describe(search: str, final: str) -> str:
     """What was done, from the recipes."""
-    recipe, trained = Recipe.load(search), Training(final).load()
+    recipe, trained = SearchRecipe.load(search), Training(final).load()
     training = cast(Training, recipe.make_evaluator()).load()
-    number = training.train_images or training.prepare().train.numel()
+    held_out = training.prepare().eval_indices.numel()
+    number = training.train_images or training.prepare().train_indices.numel()
     return (
         f"Searches (`{search}`): {recipe.rounds} x {recipe.batch} trainings of {training.epochs} epochs on {number:,}"
-        f" images, scored on {training.prepare().evaluated.numel():,} held-out ones. Then trainings of {trained.epochs}"
-        f" epochs on all {trained.prepare().train.numel():,} training images (`{final}`), each tested once."
+        f" images, scored on {held_out:,} held-out ones. Then trainings of {trained.epochs}"
+        f" epochs on all {trained.prepare().train_indices.numel():,} training images (`{final}`), each tested once."
     )
 
 

@@ -35,9 +35,9 @@ from autobss_search.evaluators.training import Training, model_folder
 from autobss_search.executors import Executor, InProcess
 from autobss_search.executors.cluster import RayCluster
 from autobss_search.executors.processes import LocalProcesses
-from autobss_search.journal import Entry, read_journal, status
-from autobss_search.ledger import Record, read_records
-from autobss_search.study import ATTEMPTS, Study
+from autobss_search.studies.journal import Entry, read_journal, status
+from autobss_search.studies.ledger import Record, read_records
+from autobss_search.studies.study import ATTEMPTS, Study
 from autobss_zoo import Code
 
 ROUNDS, BATCH, TIMEOUT = 2, 4, 45.0

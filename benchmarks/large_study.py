@@ -25,15 +25,15 @@ from rich.console import Console
 from rich.progress import track
 
 from autobss_search import candidates
-from autobss_search.cli import main as autobss
+from autobss_search.command.cli import main as autobss
+from autobss_search.command.search_verbs import RECIPE
 from autobss_search.evaluators.evaluator import Evaluator
 from autobss_search.executors import Executor, InProcess, Job, Outcome, Started, Workers
-from autobss_search.journal import Journal, here
-from autobss_search.recipe import Recipe
-from autobss_search.search_verbs import RECIPE
+from autobss_search.reports.watch import Watcher
 from autobss_search.searchers.searcher import BATCH
-from autobss_search.study import Study
-from autobss_search.watch import Watcher
+from autobss_search.studies.journal import Journal, here
+from autobss_search.studies.recipe import SearchRecipe
+from autobss_search.studies.study import Study
 from autobss_zoo import Code
 from autobss_zoo.files import replacing
 
@@ -88,7 +88,7 @@ def score(code: Code, seed: int) -> float:
 
 def fill(folder: Path, trials: int) -> None:
     """Write a study as a driver leaves it that has run so many trials."""
-    recipe = Recipe.load({"space": SPACE, "training": "small/digits", "rounds": trials // BATCH + MORE})
+    recipe = SearchRecipe.load({"space": SPACE, "training": "small/digits", "rounds": trials // BATCH + MORE})
     rng, journal = np.random.default_rng(0), Journal(folder)
     journal.write("driver", "started", where=here())
     (folder / RECIPE).write_text(recipe.dump(), encoding="utf-8")
@@ -112,14 +112,14 @@ def seconds(function: Callable[[], object]) -> float:
 def measure(folder: Path) -> dict[str, float]:
     """Seconds, and megabytes, of a study that `fill` has written."""
     warnings.simplefilter("ignore")
-    recipe, executor = Recipe.load(folder / RECIPE), Timed()
+    recipe, executor = SearchRecipe.load(folder / RECIPE), Timed()
     with Study(folder, recipe.make_searcher(), score, executor, recipe.rounds) as study:
         start = time.perf_counter()
         study.run()
         out = {"resume": executor.events[0][1] - start, "recommend": seconds(study.recommend)}
     out["ask"] = max(executor.between("outcome", "submit"))
     out["tell"] = max(executor.between("outcome", "wait"))
-    watcher, console = Watcher(folder, lambda: Recipe.load(folder / RECIPE)), Console(file=io.StringIO())
+    watcher, console = Watcher(folder, lambda: SearchRecipe.load(folder / RECIPE)), Console(file=io.StringIO())
     for name in ("watch", "tick"):
         out[name] = seconds(lambda: console.print(watcher.look(time.time())))
     out["ledger"] = (folder / "study.db").stat().st_size / 1e6

@@ -20,9 +20,9 @@ from torchvision import transforms
 from autobss_zoo import Code, Setting, create_model
 from autobss_zoo.families import get_family
 from autobss_zoo.training import TrainingRecipe
-from autobss_zoo.training.batches import MemoryBatches, Parts
-from autobss_zoo.training.classification import Recipe
-from autobss_zoo.training.data import SOURCES, Images
+from autobss_zoo.training.data.batches import MemoryBatches, Parts
+from autobss_zoo.training.data.sources import SOURCES, Images
+from autobss_zoo.training.tasks.classification import ClassificationRecipe
 
 TARGET = 3.0
 N = 60_000
@@ -59,14 +59,17 @@ class PilImages(Dataset):
         return self.transform(Image.fromarray(self.images[index])), self.labels[index]
 
 
-def through_loader(images: Images, recipe: Recipe) -> Loop:
+def through_loader(images: Images, recipe: ClassificationRecipe) -> Loop:
     loader = DataLoader(PilImages(images), recipe.batch_size, shuffle=True, num_workers=2, drop_last=True)
     return ((x.to(DEVICE), y.to(DEVICE)) for x, y in loader)
 
 
-def in_memory(images: Images, recipe: Recipe) -> Loop:
-    batches = MemoryBatches(images, SOURCE.mean, SOURCE.std, recipe, DEVICE)
-    return iter(batches.epoch(Parts(len(batches), recipe), 0, 0))
+def in_memory(images: Images, recipe: ClassificationRecipe) -> Loop:
+    layout = recipe.channels_last
+    batches = MemoryBatches(
+        images, SOURCE.mean, SOURCE.std, DEVICE, shift=recipe.shift, flip=recipe.flip, channels_last=layout
+    )
+    return iter(batches.epoch(Parts(len(batches), recipe.batch_size), 0, 0))
 
 
 def speed(batches: Loop, code: str | None, seconds: float) -> float:
@@ -98,7 +101,7 @@ def main() -> int:
     options = arguments.parse_args()
     recipe: Any = TrainingRecipe.load("small/fashion_mnist")[0]
     images = Images(torch.randint(0, 256, (N, 1, 28, 28), dtype=torch.uint8), torch.arange(N) % 10)
-    ways: tuple[Callable[[Images, Recipe], Loop], ...] = (in_memory, through_loader)
+    ways: tuple[Callable[[Images, ClassificationRecipe], Loop], ...] = (in_memory, through_loader)
     rows, met = [], False
     for code in CODES:
         taken: dict[int, list[float]] = {0: [], 1: []}

@@ -21,19 +21,19 @@ from rich.table import Table
 from autobss_search.evaluators.training import Training
 from autobss_search.executors import Job
 from autobss_search.executors.processes import LocalProcesses
-from autobss_search.plots import plot_history
-from autobss_search.recipe import Recipe
-from autobss_search.study import Study
+from autobss_search.reports.plots import plot_history
+from autobss_search.studies.recipe import SearchRecipe
+from autobss_search.studies.study import Study
 from autobss_zoo import Code
-from autobss_zoo.export import to_onnx
+from autobss_zoo.export.classifiers import to_onnx
 from autobss_zoo.families import get_family
 from autobss_zoo.plots import plot_allocation
 from autobss_zoo.training import train
-from autobss_zoo.training.batches import memory_evaluation, resized
-from autobss_zoo.training.data import SOURCES, load
+from autobss_zoo.training.data.batches import memory_evaluation, resized
+from autobss_zoo.training.data.sources import SOURCES, load
 
 HAND_MADE = Code.parse("resnet18_small{8,16,32,64,2,2,2,2}")
-SEARCH = Recipe.load("small/digits_search", {"rounds": 2, "enqueue": [str(HAND_MADE)]})
+SEARCH = SearchRecipe.load("small/digits_search", {"rounds": 2, "enqueue": [str(HAND_MADE)]})
 FINAL = Training({"base": "small/digits", "epochs": 10, "evaluate_every": None})
 WORKERS = 2
 SEEDS = (101, 102, 103, 104)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from autobss_zoo.training.coco import CocoImages
+from autobss_zoo.training.data.coco import CocoImages
 
 WIDTH, HEIGHT = 40, 32
 SQUARE = [4.0, 6.0, 16.0, 6.0, 16.0, 20.0, 4.0, 20.0]

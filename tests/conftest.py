@@ -5,6 +5,8 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+from pathlib import Path
+
 from hypothesis import settings
 from hypothesis import strategies as st
 
@@ -12,6 +14,9 @@ from autobss_zoo import Code
 from autobss_zoo.codes import get_layout
 from autobss_zoo.families import FAMILIES
 from autobss_zoo.registry import entries
+
+MODULES = os.pathsep.join(map(str, (Path(__file__).parent, Path(__file__).parent / "search")))
+"""Where the processes that a test starts find the tests' modules; a PYTHONPATH."""
 
 settings.register_profile("default", deadline=None, print_blob=True)
 settings.load_profile("default")

@@ -9,8 +9,8 @@ import warnings
 from autobss_search import AutoBSS, Constraint, Dimension, Space
 from autobss_search.executors import InProcess
 from autobss_search.executors.processes import LocalProcesses
-from autobss_search.ledger import Ledger
-from autobss_search.study import Study
+from autobss_search.studies.ledger import Ledger
+from autobss_search.studies.study import Study
 
 DIMENSIONS = [Dimension(f"W{i}", (1, 2, 4, 6, 8)) for i in range(1, 6)]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autobss_search.cli import main
+from autobss_search.command.cli import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -20,7 +20,7 @@ from ..files import write_atomically
 from ..hub import from_pretrained
 from ..plots import COLOURS, save
 from ..weights import CONFIG_NAME
-from .evaluation import Accuracy
+from .metrics.accuracy import Accuracy
 from .processes import World
 from .recipe import TrainingRecipe
 
@@ -106,7 +106,7 @@ def publish(
         card = trained_card(network, f"{name}.{tag}", {**facts, "accuracy": text}, stated)
         write_atomically(folder / "README.md", card.encode())
         if onnx:
-            from ..export import to_onnx
+            from ..export.classifiers import to_onnx
 
             to_onnx(network, folder / "model.onnx")
         registry.read_published(folder)  # as it will be read

@@ -23,7 +23,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 _BUILT_IN = ("classification", "detection", "segmentation")  # each in the module of its name
 
-TASKS: Kinds[TrainingRecipe] = Kinds("task", {name: f"{__package__}.{name}" for name in _BUILT_IN})
+TASKS: Kinds[TrainingRecipe] = Kinds("task", {name: f"{__package__}.tasks.{name}" for name in _BUILT_IN})
 """The kinds of recipes, by the name that they give as `task`."""
 
 register_task = TASKS.register

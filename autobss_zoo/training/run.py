@@ -42,7 +42,7 @@ class Run:
 
     Attributes:
         history: A line of metrics for each epoch.
-        result: The latest.
+        metrics: The latest.
 
     Raises:
         TrainingError: If the folder holds another training.
@@ -51,7 +51,7 @@ class Run:
     def __init__(self, folder: str | Path | None, task: Task, world: World, tensorboard: bool) -> None:
         self.folder = Path(folder) if folder is not None else None
         self.history: list[dict[str, Any]] = []
-        self.result: Any = None
+        self.metrics: Any = None
         self._best = -1.0
         self._task, self._recipe, self._world = task, task.recipe, world
         self._tensorboard: Any = tensorboard and world.first and self.folder is not None
@@ -83,7 +83,7 @@ class Run:
             except Exception as error:  # torch's, pickle's or zipfile's
                 raise TrainingError(f"{path}: cannot be read ({error}); delete it to begin anew") from error
             self.history, self._best = state["history"], state["best"]
-            self.result = self._task.result(**state["result"]) if state["result"] else None
+            self.metrics = self._task.metrics(**state["result"]) if state["result"] else None
         if self._tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -91,10 +91,10 @@ class Run:
             self._tensorboard = SummaryWriter(str(self.folder / "tensorboard"), purge_step=len(self.history) + 1)  # type: ignore[operator]
         return state
 
-    def add(self, row: dict[str, Any], result: Any, network: nn.Module) -> None:
+    def add(self, row: dict[str, Any], metrics: Any, network: nn.Module) -> None:
         """Keep an epoch's metrics, and its network if it is the best evaluated one."""
         self.history.append(row)
-        self.result, metric = result, self._task.result.metric
+        self.metrics, metric = metrics, self._task.metrics.metric
         better = metric in row and row[metric] > self._best
         if better:
             self._best = row[metric]
@@ -116,8 +116,8 @@ class Run:
     def save(self, state: dict[str, Any]) -> None:
         """Keep the state to go on from."""
         if self.folder is not None and self._world.first:
-            result = asdict(self.result) if self.result else None
-            kept = {**state, "history": self.history, "best": self._best, "result": result}
+            metrics = asdict(self.metrics) if self.metrics else None
+            kept = {**state, "history": self.history, "best": self._best, "result": metrics}
             with replacing(self.folder / "last.pt") as path:
                 torch.save(kept, path)
 
@@ -126,9 +126,9 @@ class Run:
         if self.folder is not None and self._world.first and not (self.folder / "result.json").is_file():
             self._task.save(network, self.folder / "last")
             self._task.draw(network, self.folder / "pictures", self._world)
-            best = {f"best_{self._task.result.metric}": self._best}
+            best = {f"best_{self._task.metrics.metric}": self._best}
             facts = {"epochs": len(self.history), "machine": machine()}
-            result = {"evaluated_on": self._task.on, **self.result.as_dict(), **best, **facts}
+            result = {"evaluated_on": self._task.on, **self.metrics.as_dict(), **best, **facts}
             write_atomically(self.folder / "result.json", json.dumps(result, indent=2).encode())
         if self._tensorboard:
             self._tensorboard.close()

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from ..hub import save_pretrained
-from .batches import Batches
+from .data.batches import Batches
 from .processes import World
 
 
-class Result(Protocol):
+class Metrics(Protocol):
     """How good a network is: a dataclass that JSON can hold."""
 
     metric: ClassVar[str]
@@ -32,9 +32,9 @@ class Result(Protocol):
         """Everything, as JSON holds it."""
 
 
-def score(result: Result) -> float:
+def score(metrics: Metrics) -> float:
     """The figure that networks are compared by, in percent: more is better."""
-    return result.row[result.metric]
+    return metrics.row[metrics.metric]
 
 
 class Task(ABC):
@@ -42,14 +42,14 @@ class Task(ABC):
 
     Attributes:
         recipe: The recipe.
-        result: The class of its results.
-        train, evaluated: Which images to train on and to evaluate on.
+        metrics: The class of what it evaluates to.
+        train_indices, eval_indices: Which images to train on and to evaluate on.
         on: Where the latter are from: "holdout", or "test" where there is none.
     """
 
-    result: ClassVar[Any]
-    train: Any
-    evaluated: Any
+    metrics: ClassVar[Any]
+    train_indices: Any
+    eval_indices: Any
 
     def __init__(self, recipe: Any, on: str) -> None:
         self.recipe, self.on = recipe, on
@@ -68,7 +68,7 @@ class Task(ABC):
 
     @abstractmethod
     def evaluate(self, network: nn.Module, world: World) -> Any:
-        """The network's result, of every process's images together. It is left in evaluation mode."""
+        """How good the network is, by every process's images together. It is left in evaluation mode."""
 
     def parameters(self, network: nn.Module) -> Any:
         """The network, or groups of its parameters with an lr_scale each, for timm's optimizers."""

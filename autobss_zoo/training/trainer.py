@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import TrainingError
-from .batches import Parts, mix
+from .data.batches import Parts, mix
 from .processes import World
 from .recipe import TrainingRecipe
 from .run import Run
@@ -82,8 +82,8 @@ def train(
     with torch.random.fork_rng(devices=devices), _channel_warnings_off():
         task = recipe.prepare()
         trainer = _Trainer(recipe, task, Run(folder, task, world, tensorboard), world)
-        result = trainer.run(on_step, on_epoch, should_stop)
-        return result, trainer.result
+        metrics = trainer.run(on_step, on_epoch, should_stop)
+        return metrics, trainer.evaluated
 
 
 @contextmanager
@@ -118,7 +118,9 @@ class _Trainer:
         self.amp = getattr(torch, recipe.amp) if recipe.amp else None
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.amp == "float16")
         self.batches = task.batches(device)
-        self.parts = Parts(len(self.batches), recipe, world.rank, world.size)
+        self.parts = Parts(
+            len(self.batches), recipe.batch_size, recipe.accumulation, recipe.seed, world.rank, world.size
+        )
         self.optimizer = create_optimizer_v2(
             task.parameters(self.network),
             recipe.optimizer,
@@ -143,7 +145,7 @@ class _Trainer:
         self.step, self.loss = 0, torch.zeros((), device=device)
 
     @property
-    def result(self) -> nn.Module:
+    def evaluated(self) -> nn.Module:
         """The network that is evaluated and kept."""
         return (self.ema.module if self.ema else self.network).eval()
 
@@ -151,19 +153,19 @@ class _Trainer:
         state = self.kept.load()
         if state:
             self._restore(state)
-        result = self.kept.result
+        metrics = self.kept.metrics
         while self.step < self.steps:
             row = self._epoch(on_step, should_stop)
             every = self.recipe.evaluate_every
             if self.step == self.steps or (every and row["epoch"] % every == 0):
-                self.world.share_buffers(self.result)
-                result = self.task.evaluate(self.result, self.world)
-                row |= result.row
-            self.kept.add(row, result, self.result)
+                self.world.share_buffers(self.evaluated)
+                metrics = self.task.evaluate(self.evaluated, self.world)
+                row |= metrics.row
+            self.kept.add(row, metrics, self.evaluated)
             self._save()
             on_epoch(row)
-        self.kept.finish(self.result)
-        return result
+        self.kept.finish(self.evaluated)
+        return metrics
 
     def _epoch(self, on_step: Callable, should_stop: Callable[[], bool]) -> dict[str, Any]:
         """Train to the end of the epoch that the step lies in; its line of metrics."""

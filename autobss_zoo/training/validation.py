@@ -16,13 +16,13 @@ from ..families import family_of
 from ..hub import from_pretrained
 from ..models import create_model
 from ..registry import find
-from .backbones import read_state
-from .batches import memory_evaluation, resized
-from .classification import configuration
-from .data import SOURCES, Images, Source, load
-from .evaluation import Accuracy, evaluate
-from .folders import folder_evaluation, labels_of
+from .data.batches import memory_evaluation, resized
+from .data.folders import folder_evaluation, labels_of
+from .data.sources import SOURCES, Images, Source, load
+from .metrics.accuracy import Accuracy, evaluate
 from .processes import World
+from .tasks.backbones import read_state
+from .tasks.classification import configuration
 
 TORCHVISION = "torchvision:"
 

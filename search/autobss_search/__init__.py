@@ -7,39 +7,61 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .searchers import (
-        AutoBSS,
-        LocalSearch,
-        Observation,
-        RandomSearch,
-        RegularizedEvolution,
-        Searcher,
-        Session,
-    )
+    from .conformance import check_space
+    from .evaluators.evaluator import Evaluator, register_evaluator
+    from .evaluators.tabular import Table
+    from .evaluators.training import Training
+    from .executors import InProcess
+    from .executors.processes import LocalProcesses
+    from .searchers import AutoBSS, LocalSearch, Observation, RandomSearch, RegularizedEvolution, Searcher, Session
     from .spaces import Constraint, Dimension, Space, each, get_space, list_spaces, load_space, register_cost
+    from .studies.recipe import SearchRecipe
+    from .studies.study import Study
 
 __all__ = [
     "AutoBSS",
     "Constraint",
     "Dimension",
+    "Evaluator",
+    "InProcess",
+    "LocalProcesses",
     "LocalSearch",
     "Observation",
     "RandomSearch",
     "RegularizedEvolution",
+    "SearchRecipe",
     "Searcher",
     "Session",
     "Space",
+    "Study",
+    "Table",
+    "Training",
+    "check_space",
     "each",
     "get_space",
     "list_spaces",
     "load_space",
     "register_cost",
+    "register_evaluator",
 ]
+
+_HOMES = {
+    "check_space": ".conformance",
+    "Evaluator": ".evaluators.evaluator",
+    "register_evaluator": ".evaluators.evaluator",
+    "Table": ".evaluators.tabular",
+    "Training": ".evaluators.training",
+    "InProcess": ".executors",
+    "LocalProcesses": ".executors.processes",
+    "SearchRecipe": ".studies.recipe",
+    "Study": ".studies.study",
+}
+"""The modules of the names that are of neither searchers nor spaces."""
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        for home in (".searchers", ".spaces"):
-            if name in (module := import_module(home, __name__)).__all__:
+        for home in (_HOMES[name],) if name in _HOMES else (".searchers", ".spaces"):
+            if hasattr(module := import_module(home, __name__), name):
                 return getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""Classification, detection and segmentation: a recipe and a task each."""

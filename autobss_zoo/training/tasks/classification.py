@@ -1,0 +1,190 @@
+"""Classification: its recipe, and its data ready to train on and to evaluate on, wherever they are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, model_validator
+from timm.data import create_transform, resolve_data_config
+from torch import Tensor, nn
+
+from ... import registry
+from ...cost import Setting
+from ...errors import DataError, RecipeError, did_you_mean
+from ...models import create_model
+from ..data.batches import Batches, MemoryBatches, memory_evaluation, resized
+from ..data.folders import folder_batches, folder_evaluation, labels_of
+from ..data.sources import SOURCES, Images, Source, indices, load
+from ..metrics.accuracy import Accuracy, evaluate
+from ..processes import World
+from ..recipe import Share, TrainingRecipe, register_task
+from ..task import Task
+
+
+@register_task("classification")
+class ClassificationRecipe(TrainingRecipe):
+    """What trains a classifier.
+
+    Attributes:
+        data: digits, fashion_mnist, cifar10, imagenet or imagefolder.
+        train_images: Use only so many training images, chosen by class in proportion; all when None.
+        input_size: Side of the images in pixels; the data set's when None. Where the model's code states it, that is
+            used instead.
+        label_smoothing: Of the cross-entropy.
+        shift: Images move at random by up to this share of their side (data in memory).
+        crop_scale: Smallest and largest share of an image that RandomResizedCrop keeps (data in folders).
+        auto_augment: timm's name of a policy, e.g. "original" for AutoAugment's (data in folders).
+        grad_checkpointing: Recompute activations to save memory.
+    """
+
+    task: Literal["classification"] = "classification"
+    input_size: int | None = Field(None, gt=0)
+    label_smoothing: Share = 0.0
+    shift: Share = 0.0
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    auto_augment: str | None = None
+    grad_checkpointing: bool = False
+
+    @model_validator(mode="after")
+    def _fits(self) -> ClassificationRecipe:
+        if self.data not in SOURCES:
+            raise ValueError(f"data: {self.data!r}: {did_you_mean(self.data, SOURCES)}")
+        if (entry := registry.find(self.model)[1]) and entry.architecture:
+            raise ValueError(
+                f"model: {entry.name} is for {entry.task}; to classify with its backbone give {entry.code}"
+            )
+        if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
+            raise ValueError(f"crop_scale: expected two ascending shares in (0, 1], got {list(self.crop_scale)}")
+        memory = SOURCES[self.data].in_memory
+        for name in ("shift",) if not memory else ("crop_scale", "auto_augment"):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name}: is only for data in {'folders' if memory else 'memory'}, not {self.data}")
+        if self.auto_augment is not None:
+            try:
+                create_transform(32, is_training=True, auto_augment=self.auto_augment)
+            except (AssertionError, KeyError, ValueError):  # timm's
+                raise ValueError(f"auto_augment: no policy of timm's: {self.auto_augment!r}") from None
+        return self
+
+    def prepare(self) -> Classification:
+        """As in TrainingRecipe."""
+        return Classification(self)
+
+    @property
+    def counting(self) -> dict[str, Any]:
+        """As in TrainingRecipe."""
+        source = SOURCES[self.data]
+        classes = source.classes or load(self.data, self.data_dir).train.reader.class_to_idx
+        return {"setting": Setting(self.side or self.input_size or source.input_size, source.in_chans, len(classes))}
+
+
+def configuration(source: Source, classes: tuple[str, ...], side: int) -> dict[str, Any]:
+    """What timm's configuration of a network says of the images it was trained on."""
+    fixed = {"crop_pct": 1.0, "interpolation": "bilinear"} if source.in_memory else {}
+    facts = {"input_size": (source.in_chans, side, side), "mean": source.mean, "std": source.std}
+    return {**facts, **fixed, "num_classes": len(classes), "label_names": classes}
+
+
+class Classification(Task):
+    """A recipe's data, loaded and divided.
+
+    Attributes:
+        source: The data set.
+        classes: Its classes' names.
+        side: Of the images in pixels.
+        splits: Its images.
+        train_indices: Which of the training images to train on.
+        eval_indices: Which images to evaluate on: of the training images if there is a holdout, else of the test set.
+    """
+
+    metrics = Accuracy
+
+    def __init__(self, recipe: ClassificationRecipe) -> None:
+        super().__init__(recipe, "holdout" if recipe.holdout else "test")
+        self.source, self.splits = SOURCES[recipe.data], load(recipe.data, recipe.data_dir)
+        train, test = (s.labels if isinstance(s, Images) else labels_of(s) for s in self.splits)
+        self.classes = self.source.classes or tuple(self.splits.train.reader.class_to_idx)
+        chosen, evaluated = torch.arange(len(train)), torch.arange(len(test))
+        if recipe.holdout:
+            chosen, evaluated = indices(train, recipe.holdout)
+        if recipe.train_images is not None:
+            if recipe.train_images > len(chosen):
+                raise DataError(f"train_images: expected at most {len(chosen)}, got {recipe.train_images}")
+            if recipe.train_images < len(chosen):
+                chosen = chosen[indices(train[chosen], recipe.train_images / len(chosen))[1]]
+        self.side = recipe.side or recipe.input_size or self.source.input_size
+        self.train_indices, self.eval_indices = chosen, evaluated
+        self._criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """What timm's configuration of a network says of its images."""
+        return configuration(self.source, self.classes, self.side)
+
+    def create(self) -> nn.Module:
+        """The untrained network, with the preprocessing of the data in its configuration."""
+        recipe = self.recipe
+        try:
+            network: Any = create_model(
+                recipe.model,
+                num_classes=len(self.classes),
+                in_chans=self.source.in_chans,
+                pretrained_cfg_overlay=self.configuration,
+                **recipe.model_args,
+            )
+        except TypeError as error:
+            raise RecipeError(
+                f"model_args: {recipe.model} cannot be built with {recipe.model_args}: {error}"
+            ) from error
+        if recipe.grad_checkpointing:
+            network.set_grad_checkpointing(True)
+        return network
+
+    def batches(self, device: torch.device) -> Batches:
+        """As in Task; of normalised images and labels."""
+        recipe = self.recipe
+        if isinstance(images := self.splits.train, Images):
+            chosen = Images(images.images[self.train_indices], images.labels[self.train_indices])
+            source = self.source
+            return MemoryBatches(
+                resized(chosen, self.side),
+                source.mean,
+                source.std,
+                device,
+                shift=recipe.shift,
+                flip=recipe.flip,
+                seed=recipe.seed,
+                channels_last=recipe.channels_last,
+            )
+        return folder_batches(
+            images,
+            self.train_indices,
+            resolve_data_config({}, pretrained_cfg=self.configuration),
+            device,
+            crop_scale=recipe.crop_scale,
+            flip=recipe.flip,
+            auto_augment=recipe.auto_augment,
+            channels_last=recipe.channels_last,
+            workers=recipe.workers,
+        )
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        """As in Task."""
+        images, labels = batch
+        return self._criterion(model(images), labels)
+
+    def evaluate(self, network: nn.Module, world: World) -> Accuracy:
+        """As in Task."""
+        return evaluate(network, self.evaluation(world), world)
+
+    def evaluation(self, world: World) -> Iterator[tuple[Tensor, Tensor]]:
+        """This process's share of what to evaluate on."""
+        images = self.splits.test if self.on == "test" else self.splits.train
+        chosen = self.eval_indices[world.rank :: world.size]
+        if isinstance(images, Images):
+            part = resized(Images(images.images[chosen], images.labels[chosen]), self.side)
+            return memory_evaluation(part, self.source.mean, self.source.std, world.device, self.recipe.channels_last)
+        config = resolve_data_config({}, pretrained_cfg=self.configuration)
+        return folder_evaluation(images, chosen, config, world.device, workers=self.recipe.workers)

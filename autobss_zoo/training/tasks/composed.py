@@ -1,0 +1,62 @@
+"""What trainings of detectors and segmenters share: how images are divided, and the network over its backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from ... import composed
+from ...errors import DataError, RecipeError
+from .backbones import fill_backbone
+
+
+def divide(images: Sequence[int], usable: Sequence[int], recipe: Any, where: Any) -> tuple[list[int], list[int]]:
+    """The images to train on, and those that are held out, in a recipe's proportion.
+
+    Args:
+        images: Their numbers.
+        usable: Those that one can learn from.
+        recipe: With holdout and train_images.
+        where: What the images are from, for errors.
+
+    Raises:
+        DataError: If there are too few.
+    """
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0)).tolist()
+    shuffled, known = [images[i] for i in order], set(usable)
+    held = shuffled[: round(recipe.holdout * len(images))]
+    if recipe.holdout and not held:
+        raise DataError(f"{where}: a holdout of {recipe.holdout:g} is none of its {len(images)} images")
+    train = [number for number in shuffled[len(held) :] if number in known]
+    wanted = recipe.train_images or len(train)
+    if not train or wanted > len(train):
+        raise DataError(f"{where}: expected at least {max(wanted, 1)} images to train on, got {len(train)}")
+    return sorted(train[:wanted]), sorted(held)
+
+
+def create(recipe: Any, classes: tuple[str, ...], num_classes: int, backbone: str, **options: Any) -> nn.Module:
+    """A recipe's network, with the names of its classes and the weights of its backbone.
+
+    Args:
+        recipe: With architecture, code, width, model_args and backbone_weights.
+        classes: Their names.
+        num_classes: What the network takes for them.
+        backbone: The backbone's name within the network.
+        **options: Further arguments of the network.
+
+    Raises:
+        RecipeError: If model_args are none of the network's.
+        WeightsError: If the backbone's weights cannot be had.
+    """
+    options = {"num_classes": num_classes, "width": recipe.width, **options}
+    try:
+        network: Any = composed.build(recipe.architecture, recipe.code, **options, **recipe.model_args)
+    except TypeError as error:
+        raise RecipeError(f"model_args: {recipe.architecture} cannot have {recipe.model_args}: {error}") from error
+    network.label_names = classes
+    if recipe.backbone_weights is not None:
+        fill_backbone(network.get_submodule(backbone), recipe.backbone_weights)
+    return network

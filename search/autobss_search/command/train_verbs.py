@@ -1,0 +1,239 @@
+"""The command's verbs for trainings: recipes, train, evaluate, publish. What is heavy is imported when a verb runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..console import add_verb, print_rich
+
+if TYPE_CHECKING:
+    from autobss_zoo.training import TrainingRecipe, World
+    from autobss_zoo.training.trainer import Progress
+
+_DEVICE = "cpu, cuda or cuda:1 (a GPU where there is one)"
+
+
+def add_commands(commands: Any) -> None:
+    """Add the verbs to argparse's subparsers."""
+    verb = add_verb(commands, "recipes", _recipes, "list the recipes of trainings and searches")
+    verb.add_argument(
+        "pattern", nargs="?", default="", metavar="PATTERN", help="a name or wildcards, e.g. 'imagenet/*'"
+    )
+    verb.add_argument("--show", action="store_true", help="print them in full, with their bases")
+
+    verb = add_verb(commands, "train", _train, "train a network by a recipe, or go on with it")
+    verb.add_argument("recipe", metavar="RECIPE", help="a recipe's name (`autobss recipes`) or a YAML file")
+    verb.add_argument("--folder", type=Path, help="where it is kept (runs/ and the recipe's name)")
+    verb.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. epochs=10; repeat")
+    verb.add_argument("--data-dir", metavar="FOLDER", help="where the data are, e.g. ImageNet with train/ and val/")
+    verb.add_argument("--device", help=_DEVICE)
+    verb.add_argument("--tensorboard", action="store_true", help="also log for TensorBoard")
+
+    verb = add_verb(commands, "evaluate", _evaluate, "measure a trained network on a data set's test images")
+    name = "a folder, a network, a timm model or torchvision:NAME (detectors and segmenters: a folder, or OWNER/NAME)"
+    verb.add_argument("network", metavar="NAME", help=name)
+    verb.add_argument(
+        "--data", required=True, help="digits, fashion_mnist, cifar10, imagenet, imagefolder, coco or voc"
+    )
+    verb.add_argument("--data-dir", metavar="FOLDER", help="where the data are")
+    verb.add_argument("--weights", metavar="FILE", help="a state dict of your own (safetensors or pth)")
+    verb.add_argument("--input-size", type=int, metavar="N", help="side of the images in pixels (as published)")
+    verb.add_argument("--batch-size", type=int, default=256, metavar="N", help="images at a time (256)")
+    verb.add_argument("--workers", type=int, default=4, metavar="N", help="processes that read images (4)")
+    verb.add_argument("--pictures", type=Path, metavar="FOLDER", help="draw predictions beside the truth (coco, voc)")
+    verb.add_argument("--device", help=_DEVICE)
+    verb.add_argument("--json", action="store_true", help="print JSON")
+
+    verb = add_verb(commands, "publish", _publish, "turn a finished training into an entry of the zoo")
+    verb.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the training's folder")
+    verb.add_argument("--name", help="the registry's name, e.g. resnet_small_autobss (the recipe's model)")
+    verb.add_argument("--tag", help="of the weights, e.g. fmnist (the data set's name)")
+    verb.add_argument("--found-by", choices=("original", "random", "uniform", "autobss"), default="autobss")
+    verb.add_argument("--source", default="trained with autobss-zoo", help="where the code is from, for the card")
+    verb.add_argument("--recipe", default="recipe.yaml", help="what to call the recipe in the registry")
+    verb.add_argument("--to", type=Path, default=Path("published"), metavar="FOLDER", help="of published networks")
+    verb.add_argument("--hub", metavar="OWNER/NAME", help="also upload it to the Hugging Face Hub")
+
+
+def _recipes(arguments: argparse.Namespace) -> int:
+    import yaml
+    from rich import box
+    from rich.table import Table
+
+    from autobss_zoo.recipes import list_recipes, resolve
+
+    names = list_recipes(arguments.pattern)
+    if arguments.show:
+        for name in names:
+            print(f"# {name}\n{yaml.safe_dump(resolve(name).values, sort_keys=False)}")
+    else:
+        table = Table("recipe", "verb", "what", "data", "length", box=box.SIMPLE_HEAD, pad_edge=False)
+        for name in names:
+            values = resolve(name).values
+            training = resolve(values["training"]).values if "space" in values else values
+            kind = ("search", values["space"]) if "space" in values else ("train", values["model"])
+            unit = "iterations" if "iterations" in training else "epochs"
+            table.add_row(name, *kind, training["data"], f"{training[unit]:,} {unit}")
+        print_rich(table)
+    if not names:
+        print("autobss: no recipe matches", file=sys.stderr)
+    return 0 if names else 1
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from autobss_zoo.recipes import parse_settings
+    from autobss_zoo.training import TrainingRecipe, joined, train
+
+    settings = parse_settings(arguments.set)
+    if arguments.data_dir is not None:
+        settings["data_dir"] = arguments.data_dir
+    recipe, notes = TrainingRecipe.load(arguments.recipe, settings)
+    name = arguments.recipe
+    own = name.endswith((".yaml", ".yml"))
+    folder = arguments.folder or Path("runs") / (Path(name).stem if own else name.replace("/", "-"))
+    with joined(arguments.device) as world, _stopping() as should_stop, _showing(recipe, world) as (on_step, on_epoch):
+        if world.first:
+            for note in notes:
+                print(note, file=sys.stderr)
+        try:
+            result, _ = train(
+                recipe,
+                folder,
+                world=world,
+                tensorboard=arguments.tensorboard,
+                on_step=on_step,
+                on_epoch=on_epoch,
+                should_stop=should_stop,
+            )
+        except KeyboardInterrupt:
+            if world.first:
+                print("interrupted; the same command goes on", file=sys.stderr)
+            raise
+        if world.first:
+            print(f"{'held out' if recipe.holdout else 'test'}: {result.text}: {folder}")
+    return 0
+
+
+@contextmanager
+def _stopping() -> Iterator[Callable[[], bool]]:
+    """Whether the user or the system wants the process to end; asked a second time, it ends at once."""
+    asked = False
+
+    def ask(number: int, frame: Any) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _showing(
+    recipe: TrainingRecipe, world: World
+) -> Iterator[tuple[Callable[[Progress], None], Callable[[dict[str, Any]], None]]]:
+    """A progress bar where somebody watches, and a line for each epoch."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    from autobss_zoo.training.run import COLUMNS
+
+    watched = world.first and sys.stderr.isatty()
+    of = f"/{recipe.epochs}" if recipe.epochs else ""
+    console = Console(stderr=True, width=None if watched else 160)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bar(*columns, TimeRemainingColumn(), console=console, disable=not watched) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def on_step(progress: Progress) -> None:
+            text = f"epoch {progress.epoch + 1}{of}, {progress.images_per_second:,.1f} images/s"
+            bar.update(task, description=text, completed=progress.step, total=progress.steps)
+
+        def on_epoch(row: dict[str, Any]) -> None:
+            facts = [f"epoch {row['epoch']}{of}: training loss {row['train_loss']:.4f}"]
+            facts += [
+                f"{name} {row[name]:.4f}" if name == "loss" else f"{name} {row[name]:.2f}%"
+                for name in row
+                if name not in COLUMNS
+            ]
+            facts.append(f"{row['images_per_second']:,.1f} images/s")
+            if world.first:
+                console.print(", ".join(facts), highlight=False, soft_wrap=True)
+
+        yield on_step, on_epoch
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from autobss_zoo.training import joined
+
+    with joined(arguments.device) as world:
+        result = _measure(arguments, world)
+        if not world.first:
+            return 0
+    if arguments.json:
+        print(json.dumps(result.as_dict(), indent=2))
+        return 0
+    print(result.text)
+    if result.left_out:
+        print(f"autobss: {result.left_out} broken images were left out", file=sys.stderr)
+    return 0
+
+
+def _measure(arguments: argparse.Namespace, world: World) -> Any:
+    if arguments.data in ("coco", "voc"):
+        for option in ("weights", "input_size"):
+            if getattr(arguments, option) is not None:
+                raise ValueError(f"--{option.replace('_', '-')}: is for classifiers, not for {arguments.data}")
+        shared = {"world": world, "workers": arguments.workers, "pictures": arguments.pictures}
+        if arguments.data == "coco":
+            from autobss_zoo.training.tasks.detection import validate_detector
+
+            return validate_detector(arguments.network, arguments.data_dir, **shared)
+        from autobss_zoo.training.tasks.segmentation import validate_segmenter
+
+        return validate_segmenter(arguments.network, arguments.data_dir, **shared)
+    if arguments.pictures is not None:
+        raise ValueError(f"--pictures: is for coco and voc, not for {arguments.data}")
+    from autobss_zoo.training.validation import validate
+
+    return validate(
+        arguments.network,
+        arguments.data,
+        arguments.data_dir,
+        weights=arguments.weights,
+        world=world,
+        input_size=arguments.input_size,
+        batch_size=arguments.batch_size,
+        workers=arguments.workers,
+    )
+
+
+def _publish(arguments: argparse.Namespace) -> int:
+    from autobss_zoo.training.publishing import publish, upload
+
+    folder = publish(
+        arguments.run_dir,
+        arguments.to,
+        arguments.name,
+        arguments.tag,
+        found_by=arguments.found_by,
+        source=arguments.source,
+        recipe=arguments.recipe,
+    )
+    print(f"wrote {folder}; with AUTOBSS_ZOO={arguments.to} it is in the zoo, as {folder.name}")
+    if arguments.hub:
+        print(f"uploaded: {upload(folder, arguments.hub)}")
+    return 0

@@ -1,0 +1,1 @@
+"""What a study has found and how it goes: tables, figures, a page, a live view."""

@@ -1,0 +1,274 @@
+"""The interactive plots of a study's report: plotly's figures as plain values, which need no plotly to make.
+
+plotly reads texts as a subset of HTML: what users have named is escaped.
+"""
+
+from __future__ import annotations
+
+import html
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from autobss_zoo.codes import Code
+from autobss_zoo.cost import Setting
+from autobss_zoo.families import Family
+from autobss_zoo.plots import COLOURS, labels_of
+
+from ..spaces.budgets import Constraint
+from ..studies.ledger import Record
+from .plots import Pairs, trend
+
+Figure = dict[str, Any]
+
+_GREY, _FAINT = "#888888", "rgba(128, 128, 128, 0.2)"  # seen on light and on dark
+_DRAWN = 3000  # pairs at most
+
+
+def text(value: object) -> str:
+    """A value as plotly shows it literally; a long one, such as a code of many elements, in several lines."""
+    lines = textwrap.wrap(str(value).replace(",", ", "), 100) if len(str(value)) > 100 else [str(value)]
+    return "<br>".join(html.escape(line, quote=False) for line in lines)  # plotly knows no &quot;
+
+
+def amount(value: float) -> str:
+    """A score or a cost for people."""
+    return f"{value:,.0f}" if abs(value) >= 1000 or float(value).is_integer() else f"{value:#.5g}"
+
+
+def round_name(round: int) -> str:
+    """A trial's round, counted from 1 as in all reports."""
+    return f"round {round + 1}" if round >= 0 else "known before"
+
+
+def history(records: Sequence[Record], direction: str) -> Figure:
+    """Scores by trial, coloured by round, with the best so far; failed trials at the bottom."""
+    scored = [r for r in records if r.value is not None]
+    failed = [r for r in records if r.state == "failed"]
+    numbers, count = [r.number for r in scored], records[-1].number + 1
+    better = np.maximum if direction == "maximize" else np.minimum
+    return {
+        "data": [
+            {
+                **_points(numbers, [r.value for r in scored], scored),
+                "name": "score",
+                "marker": _by_round(scored),
+            },
+            {
+                **_line(numbers, better.accumulate(np.array([r.value for r in scored], float)), _GREY),
+                "name": "best so far",
+                "line": {"color": _GREY, "width": 2, "shape": "hv"},
+            },
+            {
+                **_points([r.number for r in failed], [0.03] * len(failed), failed),
+                "name": "failed",
+                "yaxis": "y2",
+                "marker": {"size": 8, "symbol": "x", "color": COLOURS[3]},
+            },
+        ],
+        "layout": _layout(
+            xaxis=_axis("trial", range=[-0.5 - 0.02 * count, count - 0.5 + 0.02 * count]),
+            yaxis=_axis("score", showticklabels=bool(scored)),
+            yaxis2={"overlaying": "y", "range": [0, 1], "fixedrange": True, "visible": False},
+        ),
+    }
+
+
+def trade_off(records: Sequence[Record], constraints: Sequence[Constraint], direction: str) -> Figure:
+    """Cost against score with the Pareto front and the budget; a button for each cost."""
+    scored = [r for r in records if r.value is not None]
+    views = [_view(scored, constraint, direction) for constraint in constraints]
+    (all_x, front_x), (all_y, front_y) = views[0][0]["x"], views[0][0]["y"]
+    layout = _layout(yaxis=_axis("score"), **views[0][1])
+    if len(views) > 1:
+        layout |= {"updatemenus": [_buttons(constraints, views)], "margin": {**layout["margin"], "t": 80}}
+    return {
+        "data": [
+            {**_points(all_x, all_y, scored), "name": "trial", "marker": _by_round(scored)},
+            {
+                **_line(front_x, front_y, COLOURS[3]),
+                "name": "Pareto front",
+                "mode": "lines+markers",
+                "line": {"color": COLOURS[3], "width": 1.5, "shape": "hv"},
+                "marker": {"size": 11, "symbol": "circle-open"},
+            },
+        ],
+        "layout": layout,
+    }
+
+
+def _view(scored: Sequence[Record], constraint: Constraint, direction: str) -> tuple[Figure, Figure]:
+    """What one cost sets of the traces, all trials and the front, and of the layout."""
+    cost = np.array([r.costs[constraint.name] for r in scored])
+    score = np.array([r.value for r in scored], float)
+    front = np.flatnonzero(pareto_front(cost, score, direction))
+    front = front[np.argsort(cost[front], kind="stable")]
+    traces = {"x": [cost.tolist(), cost[front].tolist()], "y": [score.tolist(), score[front].tolist()]}
+    label = {"text": "budget", "textposition": "start", "textangle": 0, "xanchor": "right", "yanchor": "bottom"}
+    line = {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "line": {"color": _GREY, "dash": "dot"}, "label": label}
+    bounds = [b for b in (constraint.lower, constraint.upper) if 0 < b < np.inf]
+    budget = [{**line, "x0": bound, "x1": bound} for bound in bounds]
+    return traces, {"xaxis": _axis(text(constraint.name)), "shapes": budget}
+
+
+def _buttons(constraints: Sequence[Constraint], views: Sequence[tuple[Figure, Figure]]) -> Figure:
+    place = {"type": "buttons", "direction": "right", "x": 0, "xanchor": "left", "y": 1.1, "yanchor": "bottom"}
+    looks = {"bgcolor": "#eeeeee", "bordercolor": "#cccccc", "font": {"color": "#333333"}}
+    buttons = [
+        {"method": "update", "label": text(c.name), "args": list(view)}
+        for c, view in zip(constraints, views, strict=True)
+    ]
+    return {**place, **looks, "buttons": buttons}
+
+
+def pareto_front(cost: np.ndarray, score: np.ndarray, direction: str = "maximize") -> np.ndarray:
+    """Which points no other point equals or beats in both, and beats in one: lower cost, better score.
+
+    Args:
+        cost, score: Finite, of shape (n,).
+        direction: Whether to "maximize" or "minimize" the score.
+
+    Returns:
+        Booleans of shape (n,). Of points that are equal in both, all or none are on the front.
+    """
+    gain = score if direction == "maximize" else -score
+    order = np.lexsort((-gain, cost))
+    best = np.maximum.accumulate(gain[order])
+    steps = order[np.flatnonzero(np.diff(best, prepend=-np.inf) > 0)]
+    last = np.searchsorted(cost[steps], cost, side="right") - 1
+    return (cost == cost[steps][last]) & (gain == gain[steps][last])
+
+
+def allocation(family: Family, codes: Mapping[str, Code], setting: Setting | None) -> Figure:
+    """Bars of the MACs of the stages of networks, and below of the first two fields of their codes.
+
+    Args:
+        family: The codes' family.
+        codes: The networks by what to call them.
+        setting: What they are counted with; the family's own when None.
+    """
+    fields = family.fields[:2]
+    rows = 1 + len(fields)
+    data, stages = [], []
+    for place, (label, code) in enumerate(codes.items()):
+        network = family.stage_rows(code, setting)
+        stages = [row.name.removeprefix("stage") for row in network]
+        panels = [(stages, [row.cost.macs for row in network])]
+        panels += [(labels_of(field), list(code.titled(field.title))) for field in fields]
+        for row, (x, y) in enumerate(panels, start=1):
+            colour = _GREY if code.values == family.original else COLOURS[place]
+            bars = _bars(colour, label, code, x, y)
+            data.append({**bars, "xaxis": f"x{row}", "yaxis": f"y{row}", "showlegend": row == 1})
+    axes: dict[str, Any] = {}
+    by_stage = [all(isinstance(place, int) for place in field.places) for field in fields]
+    for row, (title, numbered) in enumerate(
+        zip(("MACs", *(field.title for field in fields)), (True, *by_stage), strict=True), start=1
+    ):
+        labels = stages if numbered else labels_of(fields[row - 2])
+        category = {"type": "category", "categoryorder": "array", "categoryarray": labels, "anchor": f"y{row}"}
+        axes[f"xaxis{row}"] = _axis("stage" if numbered else "layer", **category)
+        axes[f"yaxis{row}"] = _axis(title, domain=[1 - row / rows, 1 - row / rows + 0.68 / rows], anchor=f"x{row}")
+    return {"data": data, "layout": _layout(barmode="group", **axes)}
+
+
+def elements(codes: Mapping[str, Code]) -> Figure:
+    """Bars of the elements of codes, by position."""
+    data = [
+        _bars(COLOURS[place], label, code, list(code.as_dict()), list(code.values))
+        for place, (label, code) in enumerate(codes.items())
+    ]
+    return {"data": data, "layout": _layout(barmode="group", xaxis=_axis("position"), yaxis=_axis("element"))}
+
+
+def refining(distance: np.ndarray, pairs: Pairs) -> Figure:
+    """Discrepancy of scores against a distance of codes, of a few thousand pairs, and their trend."""
+    middle, mean, spread = trend(distance, pairs.gap)
+    some = slice(None, None, -(-len(distance) // _DRAWN))
+    shade = {"size": 3, "color": "rgba(128, 128, 128, 0.4)"}
+    return {
+        "data": [
+            {**_line(distance[some], pairs.gap[some], _GREY), "mode": "markers", "name": "pair", "marker": shade},
+            {**_line(middle, mean, COLOURS[0]), "name": "mean"},
+            {
+                **_line(middle, mean + spread, COLOURS[1]),
+                "name": "mean + standard deviation",
+                "line": {"color": COLOURS[1], "dash": "dash"},
+            },
+        ],
+        "layout": _layout(
+            xaxis=_axis("distance of two codes", rangemode="tozero"),
+            yaxis=_axis("discrepancy of scores", range=[0, 1.05 * float(pairs.gap.max()) or 1]),
+        ),
+    }
+
+
+def _points(x: Sequence[float], y: Sequence[Any], records: Sequence[Record]) -> Figure:
+    """Trials as points that say what is known of them."""
+    hover = [_hover(r) for r in records]
+    return {"type": "scatter", "mode": "markers", "x": x, "y": y, "hovertext": hover, "hoverinfo": "text"}
+
+
+def _hover(r: Record) -> str:
+    lines = [str(r.code), f"trial {r.number}, {round_name(r.round)}"]
+    if r.value is not None:
+        lines.append(f"score {amount(r.value)}")
+    if r.state == "failed":
+        lines.append(r.errors[-1][:100] if r.errors else "failed")
+    lines += [f"{name} {amount(cost)}" for name, cost in r.costs.items()]
+    if r.seconds is not None:
+        lines.append(f"{r.seconds:,.1f} s")
+    return "<br>".join(map(text, lines))
+
+
+def _by_round(records: Sequence[Record]) -> Figure:
+    rounds = [r.round + 1 for r in records] or [1]
+    ticks = np.unique(np.linspace(min(rounds), max(rounds), 6).astype(int)).tolist()
+    bar = {"title": {"text": "round"}, "thickness": 10, "outlinewidth": 0, "tickmode": "array", "tickvals": ticks}
+    scale = {"showscale": len(ticks) > 1, "colorscale": [[0, COLOURS[0]], [0.5, COLOURS[2]], [1, COLOURS[1]]]}
+    return {"size": 8, "opacity": 0.8, "color": rounds, "colorbar": bar, **scale}
+
+
+def _line(x: Any, y: Any, colour: str) -> Figure:
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": np.asarray(x).tolist(),
+        "y": np.asarray(y).tolist(),
+        "line": {"color": colour},
+        "hoverinfo": "skip",
+    }
+
+
+def _bars(colour: str, label: str, code: Code, x: Sequence[str], y: Sequence[Any]) -> Figure:
+    """A code's bars, which an entry of the legend toggles together."""
+    hover = [f"{text(code)}<br>{text(n)}: {v and amount(v)}" for n, v in zip(x, y, strict=True)]
+    return {
+        "type": "bar",
+        "name": text(label),
+        "legendgroup": label,
+        "x": list(map(text, x)),
+        "y": y,
+        "hovertext": hover,
+        "hoverinfo": "text",
+        "marker": {"color": colour},
+    }
+
+
+def _axis(title: str, **own: Any) -> dict[str, Any]:
+    lines = {"gridcolor": _FAINT, "linecolor": _GREY, "zeroline": False}
+    return {"title": {"text": title}, "automargin": True, **lines, **own}
+
+
+def _layout(**own: Any) -> dict[str, Any]:
+    return {
+        "paper_bgcolor": "rgba(0, 0, 0, 0)",
+        "plot_bgcolor": "rgba(0, 0, 0, 0)",
+        "margin": {"l": 50, "r": 10, "t": 40, "b": 45},
+        "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
+        "showlegend": True,
+        "hovermode": "closest",
+        "hoverlabel": {"align": "left", "namelength": -1},
+        **own,
+    }
