@@ -176,7 +176,7 @@ def test_help(capsys, verb):
 
 
 def test_as_a_process():
-    command = [sys.executable, "-m", "autobss_search.command.cli"]
+    command = [sys.executable, "-m", "autobss_search"]
     done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("autobss 0.")
     done = subprocess.run([*command, "info", "nothing"], capture_output=True, text=True, check=False)
@@ -186,7 +186,7 @@ def test_as_a_process():
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_output_that_cannot_be_written():
     """A full disk is one line; a reader that has gone is nothing."""
-    command = [sys.executable, "-m", "autobss_search.command.cli", "info", CODE]
+    command = [sys.executable, "-m", "autobss_search", "info", CODE]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=environment)
