@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from .codes import Code
 from .cost import Setting
 from .families import family_of
 from .families.family import shown, titles
+from .files import write_atomically
 from .models import setting_of
 from .recipes import resolve
 from .registry import Entry, entries
@@ -293,9 +293,7 @@ def main() -> None:
         if path not in wanted:
             path.unlink()
     for path, text in wanted.items():
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        write_atomically(path, text.encode())
 
 
 if __name__ == "__main__":

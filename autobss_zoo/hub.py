@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from .cards import composed_card, hub_card
 from .codes import Code
 from .errors import WeightsError
 from .families import family_of
+from .files import replacing
 from .models import FROM_CODE, setting_of
 from .weights import CONFIG_NAME, WEIGHTS_NAME, download, read_config, sha256, verify
 
@@ -62,7 +64,8 @@ def save_pretrained(model: Any, directory: str | os.PathLike[str]) -> None:
         else:
             _write_classifier(model, tensors, temporary, checksum)
         for name in (WEIGHTS_NAME, "README.md", CONFIG_NAME):
-            os.replace(temporary / name, target / name)
+            with replacing(target / name) as finished:
+                shutil.move(temporary / name, finished)
 
 
 def _refuse(value: Any) -> None:

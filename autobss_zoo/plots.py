@@ -52,7 +52,7 @@ def plot_allocation(
 
     Raises:
         ValueError: If the suffix is another, or the networks do not have the same stages and fields.
-        FileNotFoundError: If the folder of `path` does not exist.
+        OSError: If no file can be written at `path` (`files.check_output`).
     """
     from matplotlib.figure import Figure
 
@@ -87,7 +87,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
 
     Raises:
         ValueError: If the suffix is not .png, .svg or .pdf.
-        FileNotFoundError: If the folder of `path` does not exist.
+        OSError: If no file can be written at `path` (`files.check_output`).
     """
     path = Path(path)
     if path.suffix not in (".png", ".svg", ".pdf"):

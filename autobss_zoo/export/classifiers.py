@@ -46,7 +46,7 @@ def to_onnx(
     Raises:
         ExportError: If the checker, ONNX Runtime or the count of MACs disagrees with the network, if a detector is
             given an input_size, or if the network is a segmenter.
-        FileNotFoundError: If the folder of `path` does not exist.
+        OSError: If no file can be written at `path` (`files.check_output`).
     """
     path = Path(path)
     if not path.parent.is_dir():

@@ -138,6 +138,8 @@ def _check_name(name: str, tag: str, settings: TrainingRecipe, target: Path) -> 
     for what, text in (("name", name), ("tag", tag)):
         if not re.fullmatch(r"[a-z][a-z0-9_]*", text):
             raise WeightsError(f"{what}: expected small letters, digits and _, as in resnet_small.fmnist, got {text!r}")
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise WeightsError(f"{target}: is a file or a link, and would be replaced by a folder; choose another place")
     try:
         known = registry.get(name)
     except AutoBSSError:

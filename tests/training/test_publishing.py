@@ -145,6 +145,12 @@ def test_what_cannot_be_published_is_named(run, tmp_path):
     with pytest.raises(WeightsError, match=r"name: resnet18_autobss is resnet18\{32,.* already"):
         publish(run, tmp_path / "zoo", "resnet18_autobss")
     assert not (tmp_path / "zoo").exists()
+    (tmp_path / "tiny.file").touch()
+    (tmp_path / "tiny.link").symlink_to("elsewhere")
+    for tag in ("file", "link"):
+        with pytest.raises(WeightsError, match=f"tiny.{tag}: is a file or a link"):
+            publish(run, tmp_path, "tiny", tag)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny.file", "tiny.link"]
 
 
 def test_a_hub_repository_has_the_whole_folder_and_loads(published, tmp_path):

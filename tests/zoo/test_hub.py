@@ -135,6 +135,16 @@ def test_saving_again_replaces_and_a_failed_save_leaves_what_was_there(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_a_save_follows_links(tmp_path):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.safetensors").symlink_to("../kept/weights")
+    save_pretrained(network(), tmp_path / "model")
+    assert torch.equal(from_pretrained(tmp_path / "model").eval()(INPUTS), network().eval()(INPUTS))
+    assert sorted(path.name for path in tmp_path.rglob("*") if not path.is_symlink()) == [
+        "README.md", "config.json", "kept", "model", "weights"]  # fmt: skip
+
+
 @pytest.mark.parametrize("load", LOADERS)
 def test_a_save_that_stops_between_two_files_is_refused(load, tmp_path):
     old, new = create_model(tiny("mnv2_small")), create_model(tiny("mnv2_small"))

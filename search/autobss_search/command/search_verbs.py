@@ -216,13 +216,16 @@ def _show_faults(folder: Path) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from autobss_zoo.files import write_atomically
+    from autobss_zoo.files import check_output, write_atomically
 
     from ..errors import StudyError
     from ..reports.report import to_csv, to_json
     from ..studies.ledger import read_records
 
     folder, recipe = arguments.folder, _recipe(arguments.folder)
+    for path in (arguments.csv, arguments.json, arguments.html, arguments.export):
+        if path is not None:
+            check_output(path)
     searcher = recipe.make_searcher()
     records = read_records(folder, recipe.storage)
     scored = [r for r in records if r.value is not None]

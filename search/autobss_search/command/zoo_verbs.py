@@ -264,7 +264,9 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 def _export(arguments: argparse.Namespace) -> int:
     from autobss_zoo.export.classifiers import to_onnx
+    from autobss_zoo.files import check_output
 
+    check_output(arguments.path)
     model = _network(arguments)
     report = to_onnx(model, arguments.path, input_size=arguments.input_size)
     macs = f"{report.macs:,} MACs, " if report.macs is not None else ""

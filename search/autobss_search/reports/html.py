@@ -104,7 +104,7 @@ def write_html(
         setting: What the codes' networks are counted with; the family's own when None.
 
     Raises:
-        FileNotFoundError: If the folder of `path` does not exist.
+        OSError: If no file can be written at `path` (`files.check_output`).
     """
     from plotly.offline import get_plotlyjs
 
