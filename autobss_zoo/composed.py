@@ -1,5 +1,6 @@
-"""Networks with a head for a task over a coded backbone: detectors and segmenters, built from a configuration and kept
-with it. What is heavy is imported when one is built.
+"""Networks with a head for a task over a coded backbone: detectors and segmenters, built from a configuration.
+
+They keep it with them. What is heavy is imported when one is built.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""The named codes: every network of the paper, with its printed figures, our measured ones, and its source; and those
-that were published after they were trained here.
+"""The named codes: every network of the paper, with its figures and source, and those that were trained here.
 
 A published network is a folder <name>.<tag> as `autobss publish` writes it. The package's own are in its folder
 published/; folders that the environment variable AUTOBSS_ZOO names (separated as in PATH) add a user's.
@@ -73,6 +72,7 @@ class Entry:
 
     @property
     def family(self) -> Family:
+        """The code's family."""
         return family_of(self.code)
 
 

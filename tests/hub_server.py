@@ -111,15 +111,18 @@ class _Handler(BaseHTTPRequestHandler):
                 item["actions"] = {"upload": {"href": f"{self.server.url}/upload/{item['oid']}"}}
             return self.json(transfer="basic", objects=objects)
         if "/commit/" in path:
-            changes = {}
-            for line in body.splitlines():
-                operation = json.loads(line)
-                value = operation["value"]
-                if operation["key"] == "file":
-                    changes[value["path"]] = base64.b64decode(value["content"])
-                elif operation["key"] == "lfsFile":
-                    changes[value["path"]] = self.server.blobs[value["oid"]]
-            repo, branch = path.removeprefix("/api/models/").split("/commit/")
-            sha = self.server.commit(repo, changes, branch)
-            return self.json(commitUrl=f"{self.server.url}/{repo}/commit/{sha}", commitOid=sha)
+            return self.commit(*path.removeprefix("/api/models/").split("/commit/"), body)
         return self.answer(404)
+
+    def commit(self, repo: str, branch: str, operations: bytes) -> None:
+        """Change files of a branch: small ones come with the commit, large ones were put before."""
+        changes = {}
+        for line in operations.splitlines():
+            operation = json.loads(line)
+            value = operation["value"]
+            if operation["key"] == "file":
+                changes[value["path"]] = base64.b64decode(value["content"])
+            elif operation["key"] == "lfsFile":
+                changes[value["path"]] = self.server.blobs[value["oid"]]
+        sha = self.server.commit(repo, changes, branch)
+        self.json(commitUrl=f"{self.server.url}/{repo}/commit/{sha}", commitOid=sha)

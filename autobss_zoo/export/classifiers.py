@@ -1,6 +1,7 @@
-"""ONNX export: the graph is written only after it is shown to be valid, to compute what the network computes, and to
-cost what the network costs. Needs the extra `autobss-zoo[onnx]`, and with it torch >= 2.7: older exporters fail on
-batch norms. Detectors have an exporter of their own, `detectors`, which `to_onnx` calls.
+"""ONNX export: graphs that are shown to be valid and to compute and cost what their networks do, before they are kept.
+
+Needs the extra `autobss-zoo[onnx]`, and with it torch >= 2.7: older exporters fail on batch norms. Detectors have an
+exporter of their own, `detectors`, which `to_onnx` calls.
 """
 
 from __future__ import annotations

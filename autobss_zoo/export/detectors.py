@@ -224,8 +224,9 @@ def _batched_nms(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float
 
 
 def _paste(masks: Tensor, boxes: Tensor, size: tuple[Tensor, Tensor]) -> Tensor:
-    """torchvision's `paste_masks_in_image`, of all masks at once: bilinear interpolation is a product with a matrix of
-    weights from either side.
+    """torchvision's `paste_masks_in_image`, of all masks at once.
+
+    Bilinear interpolation is a product with a matrix of weights from either side.
     """
     masks, scale = roi_heads.expand_masks(masks, 1)
     left, top, right, bottom = roi_heads.expand_boxes(boxes, scale).long().unbind(1)
@@ -240,7 +241,8 @@ def _weights(start: Tensor, end: Tensor, length: Any, cells: int) -> Tensor:
     """How much of each of a mask's cells is in each pixel of an image, along one side.
 
     Args:
-        start, end: First and last pixel of each mask, shape (n,).
+        start: First pixel of each mask, shape (n,).
+        end: Last pixel of each mask, shape (n,).
         length: Pixels of the image.
         cells: Of the mask.
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from ..codes import Code, Field
 from ..cost import Setting
@@ -31,6 +32,7 @@ class ChannelBench(Family):
     block: ClassVar[type[Block]]
 
     @property
+    @override
     def fields(self) -> tuple[Field, ...]:
         return (Field("W", "width", self.places),)
 
@@ -81,6 +83,7 @@ class ChannelBenchMobileNet(ChannelBench):
         conv = Conv(last.outputs, width["head"], last.side_out)
         return Stage("head", (conv, Linear(conv.outputs, setting.num_classes, conv.side_out)), ("head",))
 
+    @override
     def build(self, code: Code, **kwargs: Any) -> nn.Module:
         from ..networks.mbconv import build
 
@@ -106,6 +109,7 @@ class ChannelBenchResNet(ChannelBench):
     def _head(self, last: Stage, width: Mapping[str, Any], setting: Setting) -> Stage:
         return Stage("head", (Linear(last.outputs, setting.num_classes, last.side_out),))
 
+    @override
     def build(self, code: Code, **kwargs: Any) -> nn.Module:
         from ..networks.resnet import CodedResNet, basic_blocks
 

@@ -150,7 +150,8 @@ class Family(ABC):
 
         Args:
             name: "macs", "params" or "activations".
-            codes, setting: As of `cost`.
+            codes: As of `cost`.
+            setting: As of `cost`.
         """
         return self._figures((name,), codes, setting)[0]
 
@@ -158,7 +159,8 @@ class Family(ABC):
         """The cost of the whole network in closed form, of one code or of many.
 
         Args:
-            codes, setting: As of `plan`.
+            codes: As of `plan`.
+            setting: As of `plan`.
 
         Returns:
             The cost; each figure is an int for one code, an int64 array of shape (n,) for many codes or input sizes.

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from typing_extensions import override
 
 from ..codes import Code, Field
 from ..cost import Setting
@@ -53,11 +54,13 @@ class MBConvFamily(Family):
     feature_cfg = {"flatten_sequential": True}
 
     @property
+    @override
     def fields(self) -> tuple[Field, ...]:
         least = 4 if self.squeeze_excite else 1  # of which a quarter is left
         channels = Field("C", "channels", _STAGES, low=least)
         return channels, Field("L", "blocks", _STAGES, high=256), Field("T", "expansion", _STAGES, high=64)
 
+    @override
     def build(self, code: Code, **kwargs: Any) -> nn.Module:
         from ..networks.mbconv import build
 

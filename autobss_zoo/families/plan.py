@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from ..cost import FIGURES
 
 
@@ -136,6 +138,7 @@ class Conv(Block):
 
     kind = "conv"
 
+    @override
     def layers(self) -> Iterator[Layer]:
         yield Layer(self.inputs, self.outputs, self.side_out, self.kernel)
 
@@ -145,6 +148,7 @@ class MaxPool(Block):
 
     kind = "max_pool"
 
+    @override
     def layers(self) -> Iterator[Layer]:
         return iter(())
 
@@ -154,6 +158,7 @@ class Linear(Block):
 
     kind = "linear"
 
+    @override
     def layers(self) -> Iterator[Layer]:
         yield Layer(self.inputs, self.outputs, vectors=1)
 
@@ -175,6 +180,7 @@ class Basic(Residual):
 
     kind = "basic"
 
+    @override
     def layers(self) -> Iterator[Layer]:
         side = self.side_out
         yield Layer(self.inputs, self.hidden, side, self.kernel)
@@ -192,6 +198,7 @@ class Bottleneck(Residual):
         """Side of the first 1x1 convolution's output."""
         return self.side
 
+    @override
     def layers(self) -> Iterator[Layer]:
         yield Layer(self.inputs, self.hidden, self.side_first)
         side = self.side_out
@@ -206,6 +213,7 @@ class BottleneckV1(Bottleneck):
     kind = "bottleneck_v1"
 
     @property
+    @override
     def side_first(self) -> Any:
         return self.side_out
 
@@ -222,6 +230,7 @@ class InvertedResidual(Block):
 
     kind = "inverted_residual"
 
+    @override
     def layers(self) -> Iterator[Layer]:
         side = self.side_out
         yield Layer(self.inputs, self.hidden, self.side, present=self.expands)

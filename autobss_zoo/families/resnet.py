@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from ..codes import Code, Field
 from ..cost import Setting
 from .family import Family
@@ -63,9 +65,11 @@ class BasicResNet(ResNetFamily):
     block = Basic
 
     @property
+    @override
     def fields(self) -> tuple[Field, ...]:
         return Field("C", "channels", _STAGES), Field("L", "blocks", _STAGES, high=256)
 
+    @override
     def build(self, code: Code, **kwargs: Any) -> nn.Module:
         from ..networks.resnet import BasicBlock, CodedResNet
 
@@ -86,14 +90,17 @@ class BottleneckResNet(ResNetFamily):
     stride_first: bool = False
 
     @property
+    @override
     def block(self) -> type[Block]:
         return BottleneckV1 if self.stride_first else Bottleneck
 
     @property
+    @override
     def fields(self) -> tuple[Field, ...]:
         bottleneck = Field("B", "bottleneck", _STAGES, part_of="C")
         return Field("C", "channels", _STAGES), Field("L", "blocks", _STAGES, high=256), bottleneck
 
+    @override
     def build(self, code: Code, **kwargs: Any) -> nn.Module:
         from ..networks.resnet import CodedResNet, bottlenecks
 

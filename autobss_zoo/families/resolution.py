@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from ..codes import Code, Field
 from ..cost import Setting
 from .family import Family
@@ -34,24 +36,30 @@ class WithResolution(Family):
         return cls(inner.name + SUFFIX, inner.base, original, inner.input_size, inner.small, inner)
 
     @property
+    @override
     def fields(self) -> tuple[Field, ...]:
         return *self.inner.fields, Field(SYMBOL, "image side", low=8, high=4096)
 
     @property
+    @override
     def first_conv(self) -> str:
         return self.inner.first_conv
 
     @property
+    @override
     def classifier(self) -> str:
         return self.inner.classifier
 
     @property
+    @override
     def feature_cfg(self) -> dict[str, Any]:
         return self.inner.feature_cfg
 
+    @override
     def stated_side(self, code: Code) -> int:
         return code[-1]
 
+    @override
     def build(self, code: Code, **kwargs: Any) -> nn.Module:
         return self.inner.build(Code(self.inner.name, code[:-1]), **kwargs)
 

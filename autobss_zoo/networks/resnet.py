@@ -9,7 +9,7 @@ from typing import Any
 
 from timm.layers import create_aa, get_act_layer, get_norm_layer
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet, downsample_avg, downsample_conv
-from torch import nn
+from torch import Tensor, nn
 
 __all__ = ["BasicBlock", "CodedBottleneck", "CodedResNet", "basic_blocks", "bottlenecks"]
 
@@ -101,10 +101,10 @@ class CodedResNet(ResNet):
         dd = {"device": device, "dtype": dtype}
         norm_layer, act_layer = get_norm_layer(norm_layer), get_act_layer(act_layer)
         kernel, stride = (7, 2) if reduction == 4 else (3, reduction)
-        self.conv1 = nn.Conv2d(in_chans, stem, kernel, stride, kernel // 2, bias=False, **dd)
+        self.add_module("conv1", nn.Conv2d(in_chans, stem, kernel, stride, kernel // 2, bias=False, **dd))
         self.bn1 = norm_layer(stem, **dd)
         if reduction < 4:
-            self.maxpool = nn.Identity()
+            self.add_module("maxpool", nn.Identity())
         elif aa_layer is not None and not issubclass(aa_layer, nn.AvgPool2d):
             self.maxpool = nn.Sequential(nn.MaxPool2d(3, 1, 1), aa_layer(channels=stem, stride=2, **dd))
         downsample = None
@@ -112,16 +112,21 @@ class CodedResNet(ResNet):
             make = downsample_avg if avg_down else downsample_conv
             downsample = make(stem, planes * block.expansion, kernel_size=1, norm_layer=norm_layer, **dd)
         # Only the first block sees the stem's width.
-        self.layer1[0] = block(
+        first: Any = self.layer1
+        first[0] = block(
             stem, planes, 1, downsample, act_layer=act_layer, norm_layer=norm_layer, aa_layer=aa_layer,
             **(block_args or {}), **dd,
         )  # fmt: skip
         self.feature_info[0]["num_chs"] = stem
         self.init_weights(zero_init_last=zero_init_last)
 
-    def forward_intermediates(self, x, indices=None, **kwargs):
+    def forward_intermediates(
+        self, x: Tensor, indices: int | list[int] | None = None, *args: Any, **kwargs: Any
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
         """As in timm's class; by default the stages that there are."""
-        return super().forward_intermediates(x, range(len(self.feature_info)) if indices is None else indices, **kwargs)
+        return super().forward_intermediates(
+            x, list(range(len(self.feature_info))) if indices is None else indices, *args, **kwargs
+        )
 
 
 def basic_blocks(widths: Sequence[Sequence[int]]) -> list[Any]:

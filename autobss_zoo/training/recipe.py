@@ -31,8 +31,9 @@ register_task = TASKS.register
 
 
 class TrainingRecipe(BaseModel, ABC):
-    """What trains a network (AutoBSS, Table 6), whatever its task. Paths and the device are the machine's and not part
-    of it.
+    """What trains a network (AutoBSS, Table 6), whatever its task.
+
+    Paths and the device are the machine's and not part of it.
 
     Attributes:
         task: classification, detection, segmentation, or one that a user has registered (`register_task`).

@@ -64,7 +64,8 @@ def train(
         folder: Where to keep it; nothing is kept when None.
         world: This process and its device; alone, on a GPU where there is one, when None.
         tensorboard: Also log for TensorBoard.
-        on_step, on_epoch: Called with the progress after each step, and with each epoch's line of metrics.
+        on_step: Called with the progress after each step.
+        on_epoch: Called with each epoch's line of metrics.
         should_stop: Whether to keep the state and raise KeyboardInterrupt; asked after each step.
 
     Returns:

@@ -39,7 +39,8 @@ def load_classifier(
     Args:
         name: A network of this zoo (with its published weights, or a code), a folder that save_pretrained wrote, a
             model of timm's ("resnet50.a1_in1k", "hf-hub:owner/name") or of torchvision's ("torchvision:resnet50").
-        source, classes: Of the data, which a network with `weights` is built for.
+        source: The data's, which a network with `weights` is built for.
+        classes: The data's.
         weights: A state dict of one's own, .safetensors or as torch.save writes it; the published ones when None.
         input_size: Side of the images in pixels; that which the network was published with when None.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 
 def add_verb(commands: Any, name: str, run: Any, summary: str) -> argparse.ArgumentParser:
+    """The parser of a verb of the command, which calls `run` with the arguments; `summary` is its line of help."""
     parser = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
     parser.set_defaults(run=run)
     return parser
@@ -26,6 +27,7 @@ def make_console() -> Any:
 
 
 def print_rich(renderable: Any) -> None:
+    """Print a text as it is, or what rich renders, such as a table."""
     if not isinstance(renderable, str):
         console = make_console()
         console.print(renderable)

@@ -140,6 +140,7 @@ class Normalise:
         self._format = torch.channels_last if channels_last else torch.contiguous_format
 
     def __call__(self, images: Tensor) -> Tensor:
+        """The images as normalised floats of the same shape, in the memory format that was asked for."""
         return images.float().mul_(self._scale).add_(self._offset).contiguous(memory_format=self._format)
 
 

@@ -57,48 +57,58 @@ def _runs(text: str | bytes) -> list[int]:
     return [] if shift else runs
 
 
+_KEYS = {
+    "images": ("id", "file_name", "height", "width"),
+    "categories": ("id", "name"),
+    "annotations": ("id", "image_id", "category_id", "bbox"),
+}
+
+
 def problems_of(content: Any) -> Iterator[str]:
     """What is wrong with an annotation file."""
-    parts = {
-        "images": ("id", "file_name", "height", "width"),
-        "categories": ("id", "name"),
-        "annotations": ("id", "image_id", "category_id", "bbox"),
-    }
-    for part, keys in parts.items():
+    for part, keys in _KEYS.items():
         entries = content.get(part) if isinstance(content, dict) else None
         if not isinstance(entries, list):
             yield f"expected a list of {part}, got {type(entries).__name__}"
             return
-        for entry in entries:
-            if absent := [key for key in keys if not isinstance(entry, dict) or key not in entry]:
-                yield f"one of its {part} has no {absent[0]}: {str(entry)[:80]}"
-                return
-            for key in (key for key in keys if key == "id" or key.endswith("_id")):
-                if not isinstance(entry[key], int):
-                    yield f"the {key} of one of its {part} is not a whole number: {str(entry)[:80]}"
-                    return
-            for key in (key for key in keys if key.endswith("name")):
-                if not isinstance(entry[key], str):
-                    yield f"the {key} of one of its {part} is not text: {str(entry)[:80]}"
-                    return
+        if flaw := next(filter(None, (_malformed(entry, part, keys) for entry in entries)), None):
+            yield flaw
+            return
         if len({entry["id"] for entry in entries}) < len(entries):
             yield f"two of its {part} have the same id"
     for name in ("images", "categories"):
         if not content[name]:
             yield f"there are no {name}"
-    images, categories = ({entry["id"] for entry in content[part]} for part in ("images", "categories"))
     for entry in content["images"]:
         if not all(isinstance(entry[key], int) and entry[key] > 0 for key in ("height", "width")):
             yield f"image {entry['id']} has no size: {entry['height']}x{entry['width']}"
+    images, categories = ({entry["id"] for entry in content[part]} for part in ("images", "categories"))
     for entry in content["annotations"]:
-        box = entry["bbox"]
-        if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
-            yield f"the bbox of annotation {entry['id']} is not four finite numbers: {str(box)[:80]}"
-        if (area := entry.get("area")) is not None and not _is_number(area):
-            yield f"the area of annotation {entry['id']} is not a finite number: {str(area)[:80]}"
-        if (crowd := entry.get("iscrowd")) not in (None, 0, 1):
-            yield f"the iscrowd of annotation {entry['id']} is neither 0 nor 1: {str(crowd)[:80]}"
-        if entry["image_id"] not in images:
-            yield f"annotation {entry['id']} is of image {entry['image_id']}, which is not there"
-        if entry["category_id"] not in categories:
-            yield f"annotation {entry['id']} is of category {entry['category_id']}, which is not there"
+        yield from _problems_of_annotation(entry, images, categories)
+
+
+def _malformed(entry: Any, part: str, keys: tuple[str, ...]) -> str | None:
+    """Why nothing more can be said of an entry of a part; None where it has its keys, of the right kinds."""
+    if absent := [key for key in keys if not isinstance(entry, dict) or key not in entry]:
+        return f"one of its {part} has no {absent[0]}: {str(entry)[:80]}"
+    for key in keys:
+        if (key == "id" or key.endswith("_id")) and not isinstance(entry[key], int):
+            return f"the {key} of one of its {part} is not a whole number: {str(entry)[:80]}"
+        if key.endswith("name") and not isinstance(entry[key], str):
+            return f"the {key} of one of its {part} is not text: {str(entry)[:80]}"
+    return None
+
+
+def _problems_of_annotation(entry: dict[str, Any], images: set[int], categories: set[int]) -> Iterator[str]:
+    """What is wrong with an annotation that has its keys, in a file with images and categories of these ids."""
+    box = entry["bbox"]
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+        yield f"the bbox of annotation {entry['id']} is not four finite numbers: {str(box)[:80]}"
+    if (area := entry.get("area")) is not None and not _is_number(area):
+        yield f"the area of annotation {entry['id']} is not a finite number: {str(area)[:80]}"
+    if (crowd := entry.get("iscrowd")) not in (None, 0, 1):
+        yield f"the iscrowd of annotation {entry['id']} is neither 0 nor 1: {str(crowd)[:80]}"
+    if entry["image_id"] not in images:
+        yield f"annotation {entry['id']} is of image {entry['image_id']}, which is not there"
+    if entry["category_id"] not in categories:
+        yield f"annotation {entry['id']} is of category {entry['category_id']}, which is not there"

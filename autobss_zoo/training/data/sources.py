@@ -196,6 +196,7 @@ def indices(labels: Tensor, share: float, seed: int = 0) -> tuple[Tensor, Tensor
     Args:
         labels: Of shape (n,).
         share: Of the second part, in (0, 1).
+        seed: Of the draw.
 
     Returns:
         The indices of both, ascending.

@@ -37,8 +37,10 @@ class MeanIoU:
 
     @property
     def row(self) -> dict[str, float]:
-        """In percent: mIoU, the mean of the classes' iou; mAcc, the mean share of a class's pixels that are recognised;
-        aAcc, the share of all pixels. Means are over the classes that there are.
+        """The line of metrics in percent.
+
+        mIoU is the mean of the classes' iou, mAcc the mean share of a class's pixels that are recognised, aAcc the
+        share of all pixels. Means are over the classes that there are.
         """
         recognised = [r / t for r, t in zip(self.right, self.truth, strict=True) if t]
         return {

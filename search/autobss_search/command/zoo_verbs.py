@@ -277,7 +277,7 @@ def _export(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _network(arguments: argparse.Namespace) -> Any:
+def _network(arguments: argparse.Namespace) -> Any:  # noqa: C901
     """The network that a name, a code or a folder of a trained one means, with the weights that are asked for."""
     from autobss_zoo import create_model, from_pretrained
     from autobss_zoo.errors import AutoBSSError, WeightsError

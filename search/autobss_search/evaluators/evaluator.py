@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from autobss_zoo.codes import Code
 from autobss_zoo.cost import Setting
 from autobss_zoo.plugins import Kinds
@@ -84,9 +86,11 @@ class Function(Evaluator):
     def __init__(self, function: Callable[[Code, int], float]) -> None:
         self._function = function
 
+    @override
     def score(self, code: Code, seed: int) -> float:
         return self._function(code, seed)
 
+    @override
     def describe(self) -> Any:
         return describe(self._function)
 

@@ -41,6 +41,7 @@ class TableMacs:
         return np.ravel_multi_index(positions, tuple(map(len, self.digits)))
 
     def __call__(self, codes: np.ndarray) -> np.ndarray:
+        """The MACs of codes of shape (n, m), shape (n,)."""
         return self.macs[self.index(codes)]
 
     def describe(self) -> dict[str, str]:

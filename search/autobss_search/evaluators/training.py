@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 @register_evaluator("training")
 @dataclass(frozen=True)
 class Training(Evaluator):
-    """The evaluator that trains a code's network and returns its score in percent: a classifier's top-1 accuracy, a
-    detector's box AP (AutoBSS, appendix B.4), a segmenter's mIoU.
+    """The evaluator that trains a code's network and returns its score in percent.
 
-    The score is that of the recipe's holdout, so that searching leaves the test set alone, or of the test set where
-    the recipe has no holdout.
+    That is a classifier's top-1 accuracy, a detector's box AP (AutoBSS, appendix B.4), a segmenter's mIoU. It
+    is that of the recipe's holdout, so that searching leaves the test set alone, or of the test set where the recipe
+    has no holdout.
 
     Args:
         recipe: A training recipe's name, a file, or a mapping as such a file holds. Its model gives way to the code.

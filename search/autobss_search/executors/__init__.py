@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
+from typing_extensions import override
+
 from autobss_zoo.codes import Code
 
 from ..evaluators.evaluator import Evaluator, as_evaluator
@@ -105,6 +107,7 @@ class InProcess(Executor):
     """One job after the other in this process."""
 
     @contextmanager
+    @override
     def start(self, evaluator: Evaluator) -> Iterator[Workers]:
         yield _Here(evaluator)
 

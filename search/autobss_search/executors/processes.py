@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from typing_extensions import override
+
 from ..evaluators.evaluator import Evaluator
 from . import Executor, Job, Outcome, Scorer, Started, Workers, check_timeout
 
@@ -39,6 +41,7 @@ class LocalProcesses(Executor):
         self.workers, self.timeout = workers or max(1, len(self._gpus)), timeout
 
     @contextmanager
+    @override
     def start(self, evaluator: Evaluator) -> Iterator[Workers]:
         gpus = [self._gpus[place % len(self._gpus)] if self._gpus else None for place in range(self.workers)]
         workers = _Processes(evaluator, gpus, self.timeout)

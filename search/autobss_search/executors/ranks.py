@@ -16,7 +16,8 @@ def run_ranks(evaluator: Evaluator, job: Job, endpoint: str, nodes: int, node: i
         evaluator: Opened, and asked for the score, in each process.
         job: The job.
         endpoint: host:port of the first node.
-        nodes, node: How many nodes, and which one this is, from 0.
+        nodes: How many nodes.
+        node: Which one this is, from 0.
         processes: On each node. With GPUs each process has one.
 
     Returns:

@@ -127,7 +127,8 @@ def pareto_front(cost: np.ndarray, score: np.ndarray, direction: str = "maximize
     """Which points no other point equals or beats in both, and beats in one: lower cost, better score.
 
     Args:
-        cost, score: Finite, of shape (n,).
+        cost: Finite, of shape (n,).
+        score: Finite, of shape (n,).
         direction: Whether to "maximize" or "minimize" the score.
 
     Returns:

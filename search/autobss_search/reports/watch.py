@@ -57,6 +57,7 @@ class Facts(NamedTuple):
 
     @classmethod
     def of(cls, folder: Path, recipe: SearchRecipe) -> Facts:
+        """The facts of a study in a folder."""
         searcher = recipe.make_searcher()
         budget = {c.name: c.range for c in searcher.space.constraints}
         family = searcher.space.family

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from typing_extensions import override
 
 from autobss_zoo.codes import Code
 
@@ -66,6 +67,7 @@ class AutoBSS(Searcher):
         self.clustering = paper if clustering is None else clustering
         self.refining = paper if refining is None else refining
 
+    @override
     def settings(self) -> dict[str, Any]:
         names = ("preset", "n_candidates", "growth", "clustering", "refining")
         return {**super().settings(), **{name: getattr(self, name) for name in names}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from typing_extensions import override
 
 from autobss_zoo.codes import Code
 
@@ -42,6 +43,7 @@ class RegularizedEvolution(Searcher):
             raise ValueError(f"tournament: expected one of 1 to population ({population}), got {tournament!r}")
         self.population, self.tournament = population, tournament
 
+    @override
     def settings(self) -> dict[str, Any]:
         return {**super().settings(), "population": self.population, "tournament": self.tournament}
 

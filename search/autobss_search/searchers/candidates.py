@@ -145,8 +145,10 @@ def approximate_sizes(space: Space, prefixes: np.ndarray) -> np.ndarray:
 
 
 def _medians(space: Space) -> np.ndarray:
-    """The position of each dimension's median choice, the lower one of two, or without an order of the one in the
-    middle of the list; shape (m,)."""
+    """The position of each dimension's median choice, shape (m,).
+
+    It is the lower one of two, and without an order that of the one in the middle of the list.
+    """
     return (space.lengths - 1) // 2
 
 

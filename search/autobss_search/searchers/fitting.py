@@ -26,6 +26,7 @@ class LinearPlusExponential:
     own: float
 
     def __call__(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """As of `Kernel`."""
         m, squared = a.shape[1], squared_distances(a, b)
         out = (a @ b.T) * (self.linear / m) + _BIAS
         out += self.smooth * np.exp(squared / (-2 * m * self.length**2))
@@ -33,6 +34,7 @@ class LinearPlusExponential:
         return out
 
     def diagonal(self, a: np.ndarray) -> np.ndarray:
+        """As of `Kernel`."""
         return np.square(a).mean(axis=1) * self.linear + (_BIAS + self.smooth + self.own)
 
 

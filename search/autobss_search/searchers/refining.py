@@ -31,7 +31,8 @@ def loss_and_gradient(
 
     Args:
         weight: W of shape (m, m).
-        first, second: x0 - x1 and x2 - x3, each of shape (b, m); no row of `second` is zero.
+        first: x0 - x1 of shape (b, m).
+        second: x2 - x3 of shape (b, m); no row is zero.
         ratio: |y0 - y1| / |y2 - y3|, shape (b,).
     """
     a, b = first @ weight.T, second @ weight.T

@@ -71,12 +71,14 @@ class Searcher(ABC):
         return {"searcher": type(self).__name__, "direction": self.direction, "seed": self.seed}
 
     def kept(self, observations: list[Observation], round: int) -> dict[str, Callable[[], np.ndarray]]:
-        """What a study keeps before the proposals of a round, so that it need not be computed anew when the study is
-        resumed: for each name a function that computes the array. What was kept goes to `restore` instead.
+        """What a study keeps before the proposals of a round, so that a resumed one need not compute it anew.
 
         Args:
             observations: Those of earlier rounds.
             round: The round, from 0.
+
+        Returns:
+            For each name a function that computes the array. What was kept goes to `restore` instead.
         """
         return {}
 

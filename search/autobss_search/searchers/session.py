@@ -19,8 +19,6 @@ class Session:
 
     Attributes:
         searcher: The searcher.
-        observations: What was told so far, sorted by code.
-        pending: Codes that were asked for and not yet told, sorted.
 
     Examples:
         >>> session = Session(AutoBSS(get_space("resnet18_small", macs="10M")))
@@ -37,6 +35,7 @@ class Session:
 
     @property
     def observations(self) -> list[Observation]:
+        """What was told so far, sorted by code; of a code that was told more than once the mean."""
         return [
             Observation(code, float(np.mean(values)) if values else None, self._rounds.get(code, -1))
             for code, values in sorted(self._values.items())
@@ -44,6 +43,7 @@ class Session:
 
     @property
     def pending(self) -> list[Code]:
+        """Codes that were asked for and not yet told, sorted."""
         return sorted(self._pending)
 
     def ask(self, n: int = BATCH) -> list[Code]:

@@ -39,9 +39,11 @@ class SquaredExponential:
     sigma: float
 
     def __call__(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """As of `Kernel`."""
         return np.exp(squared_distances(a, b) / (-2 * self.sigma**2))
 
     def diagonal(self, a: np.ndarray) -> np.ndarray:
+        """As of `Kernel`."""
         return np.ones(len(a))
 
 
@@ -76,7 +78,8 @@ class GaussianProcess:
         """Posterior covariance of f, shape (p, q), between codes of shapes (p, m) and (q, m).
 
         Args:
-            a, b: Codes.
+            a: Codes.
+            b: Codes.
             whitened: `whitened(b)`, which is most of the work, where it is known.
         """
         return self.kernel(a, b) - self.whitened(a).T @ (self.whitened(b) if whitened is None else whitened)

@@ -136,6 +136,7 @@ class Figure:
             raise SpaceError(f"budget: expected macs of a detector, got {self.name}")
 
     def __call__(self, codes: np.ndarray) -> np.ndarray:
+        """The figures of codes of shape (n, m), shape (n,)."""
         family, setting = get_family(self.counted.family), self.counted.setting
         if self.counted.detector:
             return self.counted.detector.macs(family, codes, setting)
@@ -196,6 +197,7 @@ class each:  # noqa: N801  # reads as a function
     _known: dict[tuple[int, ...], float] = field(default_factory=dict, compare=False, repr=False)
 
     def __call__(self, codes: np.ndarray) -> np.ndarray:
+        """The costs of codes of shape (n, m), shape (n,)."""
         rows = [tuple(row) for row in codes.tolist()]
         for row in rows:
             if row not in self._known:
@@ -239,8 +241,10 @@ def parse_bounds(value: Any) -> tuple[float, float]:
 
 
 def parse_budget(budget: str | float | Mapping[str, Any]) -> dict[str, Any]:
-    """Bounds by their names, as numbers: "10M" and "macs=10M" are {"macs": 10_000_000}, the largest cost allowed;
-    "macs=9M..10M" is {"macs": [9_000_000, 10_000_000]}.
+    """Bounds by their names, as numbers.
+
+    "10M" and "macs=10M" are {"macs": 10_000_000}, the largest cost allowed; "macs=9M..10M" is
+    {"macs": [9_000_000, 10_000_000]}.
 
     Raises:
         SpaceError: If a part is none of these.

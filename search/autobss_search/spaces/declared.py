@@ -47,8 +47,9 @@ def get_space(
 
     Args:
         name: One of `list_spaces()`.
-        macs, params: Upper bounds as numbers or texts such as "300M", or ranges such as "270M..300M". Without any bound
+        macs: An upper bound as a number or a text such as "300M", or a range such as "270M..300M". Without any bound
             or constraint: at most the MACs of the family's hand-made code, as in the paper (section 4.1).
+        params: The same of the parameters.
         setting: What the networks are counted with; the family's own input size where it states none.
         detector: Count this detector over the code's backbone, as the spaces of detectors do by themselves.
         rules: Rules of elements instead of the declared ones, as in spaces.yaml; {"R": {"choices": [192, 224]}} also
@@ -95,7 +96,8 @@ def load_space(
         source: The file or the mapping. `input_size`, `in_chans` and `num_classes` say how networks are counted; of a
             `detector`, `width`.
         budget: Bounds instead of the source's: {"macs": ..., "params": ...}.
-        setting, detector: What networks are counted with where the source does not say.
+        setting: What networks are counted with where the source does not say.
+        detector: What is counted, of these networks, where the source does not say.
 
     Raises:
         SpaceError: If a key or value is wrong, or no code meets the bounds.

@@ -123,8 +123,7 @@ class Space:
 
     @cached_property
     def layout(self) -> Layout:
-        """What the elements of the codes mean: the registered family's layout, or of codes that are no networks their
-        names and bounds."""
+        """What the elements of the codes mean: the registered family's layout, or else their names and bounds."""
         if registered := find_layout(self.family):
             return registered
         lows, highs = (values.tolist() for values in self.extremes())
@@ -306,8 +305,10 @@ class Space:
         return np.max([c.excess(c.costs(values)) for c in self.constraints], axis=0)
 
     def _searched(self, nearest: np.ndarray) -> np.ndarray:
-        """A code that meets the constraints, found by walks towards them from random codes, where bounds on both sides
-        have no way from the smallest code to any; `nearest` is where that ended."""
+        """A code that meets the constraints, found by walks towards them from random codes.
+
+        For bounds on both sides that no way leads to from the smallest code; `nearest` is where that ended.
+        """
         if any(c.lower > 0 for c in self.constraints):
             rng = np.random.default_rng(0)
             rows = rng.integers(0, self.lengths, (_WALKS, self.ndim))
@@ -376,8 +377,10 @@ class Space:
 
 
 def described_layout(description: Mapping[str, Any]) -> Layout:
-    """The layout of the codes of a space from what `Space.describe` says of it: without bounds where the codes are no
-    networks of a registered family."""
+    """The layout of the codes of a space from what `Space.describe` says of it.
+
+    Without bounds where the codes are no networks of a registered family.
+    """
     family = description["family"]
     if registered := find_layout(family):
         return registered

@@ -45,6 +45,7 @@ class Journal:
         self._unwritten = "\n" if _torn(self._path) else ""
 
     def write(self, kind: str, text: str, trial: int | None = None, where: str | None = None) -> None:
+        """Append an entry of this moment; its fields are those of `Entry`."""
         entry = Entry(round(time.time(), 3), kind, text, trial, where)
         line = json.dumps({key: value for key, value in entry._asdict().items() if value is not None})
         self._unwritten += line + "\n"

@@ -70,6 +70,7 @@ class Record:
 
     @property
     def observation(self) -> Observation:
+        """What the searcher sees of it."""
         return Observation(self.code, self.value, self.round)
 
 
@@ -300,6 +301,7 @@ class Reader:
         return described_layout(self._storage.get_study_user_attrs(self._study)["identity"]["space"])
 
     def __call__(self) -> list[Record]:
+        """The records of all trials, by number; of a trial that was settled before, the same one."""
         known = {"study": self._study, "last": self._last}
         with self._engine.connect() as connection:
             trials = connection.execute(_TRIALS, known).all()  # first: a finished trial has its attributes
