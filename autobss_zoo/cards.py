@@ -155,17 +155,18 @@ The weights are their uploader's. State here the data, the recipe and the accura
 
 def composed_card(model: Any) -> str:
     """The model card of a detector or segmenter that its user saves or uploads, in Markdown."""
-    arguments = table(["argument", "value"], model.arguments.items())
+    about = model.about
+    arguments = table(["argument", "value"], about.arguments.items())
     params = sum(p.numel() for p in model.parameters())
-    return f"""{_front_matter(model.task)}
+    return f"""{_front_matter(about.task)}
 
-# {model.architecture} over {model.code}
+# {about.architecture} over {about.code}
 
-A {model.task} network of autobss-zoo (`pip install autobss-zoo`): {rounded(params)} parameters ({params:,}).
+A {about.task} network of autobss-zoo (`pip install autobss-zoo`): {rounded(params)} parameters ({params:,}).
 
 {arguments}
 
-Classes: {", ".join(getattr(model, "label_names", ())) or "not named"}.
+Classes: {", ".join(about.label_names) or "not named"}.
 
 ## Use
 
@@ -187,7 +188,7 @@ model = autobss_zoo.from_pretrained("<owner>/<name>")  # or "<folder>"'''
 
 def _of_model(model: Any, load: str = _ELSEWHERE) -> str:
     """What is known of any network: its code, costs, stages, and how to load it."""
-    code: Code = model.code
+    code: Code = model.about.code
     setting = setting_of(model)
     size, in_chans, num_classes = setting.describe().values()
     cost = family_of(code).cost(code, setting)
@@ -219,8 +220,8 @@ def trained_card(model: Any, name: str, facts: Mapping[str, Any], settings: Mapp
     load = f'''model = timm.create_model("{timm_name}", pretrained=True)
 model = autobss_zoo.create_model("{name}", pretrained=True)
 model = autobss_zoo.from_pretrained("<this folder or repository>")'''
-    return f"""{_of_model(model, load).replace("# " + str(model.code), f"# {name}", 1)}
-The code is `{model.code}`. Found by: {facts["found_by"]}. Source: {facts["source"]}.
+    return f"""{_of_model(model, load).replace("# " + str(model.about.code), f"# {name}", 1)}
+The code is `{model.about.code}`. Found by: {facts["found_by"]}. Source: {facts["source"]}.
 
 ## Accuracy
 

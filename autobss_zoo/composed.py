@@ -6,11 +6,13 @@ They keep it with them. What is heavy is imported when one is built.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from safetensors.torch import load_file
 from torch import nn
 
+from .about import About
 from .codes import Code
 from .errors import UnknownNameError, WeightsError, did_you_mean
 
@@ -24,7 +26,7 @@ ARCHITECTURES = {
 """The task of every architecture."""
 
 
-def build(architecture: str, code: Code, **kwargs: Any) -> nn.Module:
+def create_composed(architecture: str, code: Code, **kwargs: Any) -> nn.Module:
     """An untrained network: `detection.create_detector` or `segmentation.create_segmenter`, with their arguments."""
     if architecture not in ARCHITECTURES:
         raise UnknownNameError(f"architecture: {architecture!r}: {did_you_mean(str(architecture), ARCHITECTURES)}")
@@ -38,14 +40,15 @@ def build(architecture: str, code: Code, **kwargs: Any) -> nn.Module:
 
 
 def configuration(model: Any) -> dict[str, Any]:
-    """What builds the network anew, as JSON holds it, with the names of its classes and how it is evaluated."""
+    """What builds the network anew, as JSON holds it, with the names of its classes and how its images are prepared."""
+    about: About = model.about
     return {
-        "task": model.task,
-        "architecture": model.architecture,
-        "code": str(model.code),
-        "arguments": model.arguments,
-        "label_names": list(getattr(model, "label_names", ())),
-        "evaluation": getattr(model, "evaluation", {}),
+        "task": about.task,
+        "architecture": about.architecture,
+        "code": str(about.code),
+        "arguments": about.arguments,
+        "label_names": list(about.label_names),
+        "evaluation": about.preprocessing,
         "params": sum(p.numel() for p in model.parameters()),
     }
 
@@ -61,10 +64,12 @@ def load(config: Mapping[str, Any], weights: Any, **kwargs: Any) -> nn.Module:
     Raises:
         WeightsError: If the weights do not fit.
     """
-    model: Any = build(config["architecture"], Code.parse(config["code"]), **{**config["arguments"], **kwargs})
+    arguments = {**config["arguments"], **kwargs}
+    model: Any = create_composed(config["architecture"], Code.parse(config["code"]), **arguments)
     try:
         model.load_state_dict(load_file(weights))
     except Exception as error:  # safetensors and torch have kinds of their own
         raise WeightsError(f"{weights}: cannot load it into {config['architecture']}: {error}") from error
-    model.label_names, model.evaluation = tuple(config["label_names"]), config["evaluation"]
+    known = {"label_names": tuple(config["label_names"]), "preprocessing": config["evaluation"]}
+    model.about = replace(model.about, **known)
     return model.eval()

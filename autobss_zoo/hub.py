@@ -19,6 +19,7 @@ from timm.utils import unwrap_model
 from torch import nn
 
 from . import composed
+from .about import About
 from .cards import composed_card, hub_card
 from .codes import Code
 from .errors import WeightsError
@@ -45,7 +46,8 @@ def save_pretrained(model: Any, directory: str | os.PathLike[str]) -> None:
         ValueError: If it was built with an argument that JSON cannot hold, such as a class instead of its timm name.
     """
     model = unwrap_model(model)
-    if getattr(model, "code", None) is None or not (hasattr(model, "num_classes") or hasattr(model, "task")):
+    about: About | None = getattr(model, "about", None)
+    if about is None or not (about.architecture or hasattr(model, "num_classes")):  # as of a network of features
         raise WeightsError(f"expected a classifier, detector or segmenter of autobss_zoo, got {type(model).__name__}")
     target = Path(directory)
     target.mkdir(parents=True, exist_ok=True)
@@ -56,11 +58,11 @@ def save_pretrained(model: Any, directory: str | os.PathLike[str]) -> None:
         tensors = {k: v.detach().cpu().clone(memory_format=contiguous) for k, v in model.state_dict().items()}
         (temporary / WEIGHTS_NAME).write_bytes(save(tensors))  # save_file's are its writer's alone
         checksum = sha256(temporary / WEIGHTS_NAME)
-        if hasattr(model, "task"):
+        if about.architecture:
             config = json.dumps({**composed.configuration(model), "sha256": checksum}, indent=2, default=_refuse)
             (temporary / CONFIG_NAME).write_text(config, encoding="utf-8")
             (temporary / "README.md").write_text(composed_card(model), encoding="utf-8")
-            _check_layers(tensors, lambda: composed.build(model.architecture, model.code, **model.arguments))
+            _check_layers(tensors, lambda: composed.create_composed(about.architecture, about.code, **about.arguments))
         else:
             _write_classifier(model, tensors, temporary, checksum)
         for name in (WEIGHTS_NAME, "README.md", CONFIG_NAME):
@@ -76,7 +78,7 @@ def _write_classifier(model: Any, tensors: Mapping[str, torch.Tensor], folder: P
     """The configuration, in timm's form, and the card."""
     if isinstance(classifier := model.get_classifier(), nn.Linear):
         model.num_classes = classifier.out_features  # stale where a layer of the user's own was assigned
-    code: Code = model.code
+    code: Code = model.about.code
     cost = family_of(code).cost(code, setting_of(model))
     facts = {"code": str(code), "macs": cost.macs, "params": cost.params, "sha256": checksum}
     arguments = {"code": str(code)} if model.pretrained_cfg["architecture"] == FROM_CODE else {}
@@ -85,10 +87,10 @@ def _write_classifier(model: Any, tensors: Mapping[str, torch.Tensor], folder: P
     (folder / "README.md").write_text(hub_card(model), encoding="utf-8")
 
 
-def _check_layers(tensors: Mapping[str, torch.Tensor], build: Callable[[], nn.Module]) -> None:
-    """Raise WeightsError unless the network that is built from the configuration can hold the tensors."""
+def _check_layers(tensors: Mapping[str, torch.Tensor], create: Callable[[], nn.Module]) -> None:
+    """Raise WeightsError unless the network that the configuration gives can hold the tensors."""
     with torch.device("meta"):
-        built = {name: tensor.shape for name, tensor in build().state_dict().items()}
+        built = {name: tensor.shape for name, tensor in create().state_dict().items()}
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     if changed := sorted(dict(built.items() ^ shapes.items())):
         raise WeightsError(

@@ -11,6 +11,7 @@ from timm.models._builder import resolve_pretrained_cfg
 from torch import nn
 
 from . import composed, registry
+from .about import About
 from .codes import Code
 from .cost import Setting
 from .errors import AutoBSSError, WeightsError
@@ -22,8 +23,10 @@ __all__: list[str] = []
 FROM_CODE = "autobss_from_code"
 """timm's name of the entry point that builds any code: timm.create_model(FROM_CODE, code="resnet18{...}")."""
 
+_PREPROCESSING = ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")
 
-def _build(name: str, code: Code, pretrained: bool, kwargs: dict[str, Any], entry: registry.Entry | None = None):
+
+def _create(name: str, code: Code, pretrained: bool, kwargs: dict[str, Any], entry: registry.Entry | None = None):
     family = family_of(code)
     cfg = kwargs.pop("pretrained_cfg", None)
     overlay = kwargs.pop("pretrained_cfg_overlay", None)
@@ -41,7 +44,8 @@ def _build(name: str, code: Code, pretrained: bool, kwargs: dict[str, Any], entr
         feature_cfg=dict(family.feature_cfg),
         **kwargs,
     )
-    model.code = code
+    shown = {key: resolved[key] for key in _PREPROCESSING}
+    model.about = About(code, label_names=tuple(resolved.get("label_names") or ()), preprocessing=shown)
     return model
 
 
@@ -73,12 +77,12 @@ def register(entry: registry.Entry) -> None:
 
 
 def _entrypoint(name: str, entry: registry.Entry) -> Callable[..., nn.Module]:
-    def build(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-        return _build(name, entry.code, pretrained, kwargs, entry)
+    def create(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+        return _create(name, entry.code, pretrained, kwargs, entry)
 
-    build.__name__ = build.__qualname__ = name
-    build.__doc__ = f"{entry.code}, {entry.source}. Arguments as in timm.create_model."
-    return build
+    create.__name__ = create.__qualname__ = name
+    create.__doc__ = f"{entry.code}, {entry.source}. Arguments as in timm.create_model."
+    return create
 
 
 for _entry in registry.entries().values():
@@ -90,7 +94,7 @@ def autobss_from_code(pretrained: bool = False, code: str | Code | None = None, 
     """Any code of any family, e.g. code="resnet18{64,64,256,512,2,3,4,1}". Other arguments as in timm.create_model."""
     if code is None:
         raise AutoBSSError(f'{FROM_CODE}: expected a code, e.g. code="resnet18{{64,64,256,512,2,3,4,1}}"')
-    return _build(FROM_CODE, code if isinstance(code, Code) else Code.parse(code), pretrained, kwargs)
+    return _create(FROM_CODE, code if isinstance(code, Code) else Code.parse(code), pretrained, kwargs)
 
 
 def setting_of(model: Any) -> Setting:
@@ -110,8 +114,8 @@ def create_model(name_or_code: str | Code, pretrained: bool = False, **kwargs: A
             detector or segmenter as in `detection.create_detector` or `segmentation.create_segmenter`.
 
     Returns:
-        A timm model, with its code as `model.code`. Of a detection or segmentation entry it is the whole network, and
-        timm.create_model gives the backbone.
+        A timm model, with what is known of it (code, task, classes, preprocessing) as `model.about`. Of a detection or
+        segmentation entry it is the whole network, and timm.create_model gives the backbone.
 
     Raises:
         CodeError, UnknownNameError: If there is no such network.
@@ -125,4 +129,4 @@ def create_model(name_or_code: str | Code, pretrained: bool = False, **kwargs: A
         return timm_create_model(name, pretrained=pretrained, **kwargs)
     if pretrained:
         raise WeightsError(unpublished(entry))
-    return composed.build(entry.architecture, entry.code, **kwargs)
+    return composed.create_composed(entry.architecture, entry.code, **kwargs)

@@ -16,7 +16,7 @@ import numpy as np
 
 from autobss_search import AutoBSS, LocalSearch, RandomSearch, RegularizedEvolution, Searcher, Session, Space
 from autobss_search.evaluators.tabular import Table
-from autobss_search.searchers.candidates import build
+from autobss_search.searchers.candidates import candidate_set
 from autobss_zoo import Code
 
 
@@ -144,7 +144,7 @@ def botorch(candidates: str) -> Method:
         logging.getLogger("botorch").setLevel(logging.ERROR)
         warnings.simplefilter("ignore")
         space, rng = problem.space, np.random.default_rng(seed)
-        rows = np.concatenate(list(space.enumerate())) if candidates == "feasible" else build(space, rng)
+        rows = np.concatenate(list(space.enumerate())) if candidates == "feasible" else candidate_set(space, rng)
         choices = torch.tensor(rows / (space.lengths - 1), dtype=torch.float64)
         codes = space.decode(rows)
         chosen = rng.choice(len(rows), min(problem.batch, len(rows)), replace=False).tolist()

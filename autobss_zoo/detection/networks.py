@@ -15,6 +15,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
+from ..about import About
 from ..codes import Code
 from ..errors import CodeError, UnknownNameError, did_you_mean
 from ..families import family_of
@@ -122,6 +123,6 @@ def create_detector(
         LastLevelP6P7(channels[-1], width) if architecture == "retinanet" else LastLevelMaxPool(),
     )
     model: Any = kind.network(pyramid, **kind.heads(num_classes, width), **kwargs)
-    model.task, model.architecture, model.code = "detection", architecture, code
-    model.arguments = {"num_classes": num_classes, "width": width, **kwargs}
+    arguments = {"num_classes": num_classes, "width": width, **kwargs}
+    model.about = About(code, "detection", architecture, arguments)
     return model

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from ..about import task_of
 from ..cost import count_network, count_onnx
 from ..errors import ExportError
 from ..files import write_atomically
@@ -52,7 +53,7 @@ def to_onnx(
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist")
-    task = getattr(model, "task", "classification")
+    task = task_of(model)
     if task == "segmentation":
         raise ExportError("segmenters cannot be exported; export the backbone by its code")
     if task == "detection":
@@ -78,7 +79,7 @@ def to_onnx(
         )
     cost = count_network(network, setting)
     facts = {
-        "code": getattr(network, "code", ""),
+        "code": network.about.code if hasattr(network, "about") else "",
         "architecture": network.pretrained_cfg.get("architecture", ""),
         "input_size": side,
         **vars(cost),

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from torchvision.models.detection import roi_heads, transform
 from torchvision.ops import batched_nms, boxes
 
+from ..about import About
 from ..errors import ExportError
 from ..files import write_atomically
 from .checks import Report, clean, describe, largest_errors, open_session, quiet
@@ -74,11 +75,11 @@ def export_detector(model: nn.Module, path: Path, opset: int | None = None) -> R
     side = network.transform.min_size[-1]
     graph = _trace(network, _noise(0.5 * side, 0.7 * side), opset)
     params = sum(parameter.numel() for parameter in network.parameters())
-    names = getattr(network, "label_names", ())
+    about: About = network.about
     facts = {
-        "code": network.code,
-        "architecture": network.architecture,
-        "label_names": json.dumps(list(names)) if names else "",
+        "code": about.code,
+        "architecture": about.architecture,
+        "label_names": json.dumps(list(about.label_names)) if about.label_names else "",
         "params": params,
     }
     describe(graph, facts)
@@ -94,7 +95,7 @@ def _noise(height: float, width: float) -> Tensor:
 
 
 def _results(network: Any) -> int:
-    return len(OUTPUTS) if network.architecture == "maskrcnn" else len(OUTPUTS) - 1
+    return len(OUTPUTS) if network.about.architecture == "maskrcnn" else len(OUTPUTS) - 1
 
 
 def _heads(network: nn.Module) -> list[tuple[nn.Module, float]]:

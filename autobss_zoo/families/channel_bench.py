@@ -85,14 +85,14 @@ class ChannelBenchMobileNet(ChannelBench):
 
     @override
     def build(self, code: Code, **kwargs: Any) -> nn.Module:
-        from ..networks.mbconv import build
+        from ..networks.mbconv import network_of
 
         stem, e1, e2, e3, out, e4, head = code
         stages = [
             [f"ir_r1_k3_s1_e{hidden / stem}_c{stem}" for hidden in (e1, e2)],
             [f"ir_r1_k3_s2_e{e3 / stem}_c{out}", f"ir_r1_k3_s1_e{e4 / out}_c{out}"],
         ]
-        return build(stages, "relu", stem_size=stem, num_features=head, **kwargs)
+        return network_of(stages, "relu", stem_size=stem, num_features=head, **kwargs)
 
 
 @dataclass(frozen=True)

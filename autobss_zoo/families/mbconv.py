@@ -62,7 +62,7 @@ class MBConvFamily(Family):
 
     @override
     def build(self, code: Code, **kwargs: Any) -> nn.Module:
-        from ..networks.mbconv import build
+        from ..networks.mbconv import network_of
 
         squeeze = "_se0.25" if self.squeeze_excite else ""
         stages = [[f"ds_r{self.fixed_layers}_k3_s1_c{self.fixed}{squeeze}"]]
@@ -71,7 +71,7 @@ class MBConvFamily(Family):
             block = "ds" if t == 1 else "ir"
             stages.append([f"{block}_r{n}_k{k}_s{s}_e{t}_c{c}{squeeze}"])
         fixed = {"stem_size": self.stem, "num_features": self.head, "small": self.small}
-        return build(stages, self.act_layer, **fixed, **kwargs)
+        return network_of(stages, self.act_layer, **fixed, **kwargs)
 
     def _plan(self, elements: Mapping[str, Sequence[Any]], setting: Setting) -> Plan:
         stem = Conv(setting.in_chans, self.stem, setting.input_size, 3, 1 if self.small else 2)

@@ -69,7 +69,7 @@ class CodedMBConvNet(EfficientNet):
                 info["reduction"] //= 2
 
 
-def build(stages: Sequence[Sequence[str]], activation: str, **kwargs: Any) -> CodedMBConvNet:
+def network_of(stages: Sequence[Sequence[str]], activation: str, **kwargs: Any) -> CodedMBConvNet:
     """A network from timm's texts.
 
     Args:

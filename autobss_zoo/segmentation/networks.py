@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torchvision.ops import Conv2dNormActivation
 
+from ..about import About
 from ..codes import Code
 from ..errors import CodeError, UnknownNameError, did_you_mean
 from ..families import family_of
@@ -44,10 +45,7 @@ class Segmenter(nn.Module):
         aux_classifier: Of the stage before the last; used in training only.
     """
 
-    task = "segmentation"
-    architecture: str
-    code: Code
-    arguments: dict[str, Any]
+    about: About
 
     def __init__(
         self, backbone: Any, context: nn.Module, classifier: nn.Module, aux_classifier: nn.Module | None = None
@@ -123,12 +121,12 @@ def create_segmenter(
         _classifier(context.out_channels, width, num_classes, dropout),
         _classifier(aux_channels, width // 2, num_classes, dropout) if aux_loss else None,
     )
-    model.architecture, model.code = architecture, code
-    model.arguments = {
+    arguments = {
         "num_classes": num_classes,
         "width": width,
         "dropout": dropout,
         "aux_loss": aux_loss,
         "input_size": input_size,
     }
+    model.about = About(code, "segmentation", architecture, arguments)
     return model

@@ -11,6 +11,7 @@ import torch
 from timm.data import resolve_data_config
 from torch import nn
 
+from ..about import task_of
 from ..errors import DataError, WeightsError
 from ..families import family_of
 from ..hub import from_pretrained
@@ -118,10 +119,10 @@ def load_composed(name: str, task: str, classes: tuple[str, ...]) -> nn.Module:
     """
     ours = not Path(name).is_dir() and "/" not in name
     model: Any = create_model(name, pretrained=True) if ours else from_pretrained(name)
-    if (found := getattr(model, "task", "classification")) != task:
+    if (found := task_of(model)) != task:
         raise DataError(f"{name} is for {found}; these data are for {task}")
-    if model.label_names != classes:
-        raise DataError(f"{name} knows other classes ({_few(model.label_names)}) than the data ({_few(classes)})")
+    if (known := model.about.label_names) != classes:
+        raise DataError(f"{name} knows other classes ({_few(known)}) than the data ({_few(classes)})")
     return model
 
 

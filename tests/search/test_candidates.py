@@ -142,7 +142,7 @@ def test_maximal_codes_equal_brute_force_and_are_what_growth_reaches():
 @pytest.mark.parametrize("name", [name for name in list_spaces() if not name.startswith("channel_bench")])  # smaller
 def test_ten_thousand_distinct_feasible_candidates(name):
     space = get_space(name)
-    rows = candidates.build(space, np.random.default_rng(0))
+    rows = candidates.candidate_set(space, np.random.default_rng(0))
     assert rows.shape == (10_000, space.ndim)
     assert len(np.unique(rows, axis=0)) == 10_000
     assert space.feasible(rows).all()
@@ -151,14 +151,14 @@ def test_ten_thousand_distinct_feasible_candidates(name):
 def test_fewer_candidates_come_with_a_warning():
     space = tight_space()
     with pytest.warns(UserWarning, match="distinct candidates instead of 10,000"):
-        rows = candidates.build(space, np.random.default_rng(0))
+        rows = candidates.candidate_set(space, np.random.default_rng(0))
     assert len(rows) == sum(map(len, candidates.maximal(space)))
     with pytest.warns(UserWarning, match="only"):
-        everything = candidates.build(space, np.random.default_rng(0), growth=False)
+        everything = candidates.candidate_set(space, np.random.default_rng(0), growth=False)
     assert len(everything) == space.count()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert len(candidates.build(space, np.random.default_rng(0), 50)) == 50
+        assert len(candidates.candidate_set(space, np.random.default_rng(0), 50)) == 50
 
 
 def test_around_is_the_neighbourhood_and_its_growths():

@@ -136,7 +136,7 @@ def test_training_repeats_itself_and_keeps_its_network(tmp_path):
     assert Training(SMALL).score(CODE, 2) != score
     folder = tmp_path / model_folder(CODE, 1)
     assert json.loads((folder / "result.json").read_text())["top1"] == score
-    assert autobss_zoo.from_pretrained(folder / "last").code == CODE
+    assert autobss_zoo.from_pretrained(folder / "last").about.code == CODE
 
 
 def test_the_score_is_of_the_holdout_until_there_is_none(tmp_path):

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -165,7 +166,7 @@ def test_broken_images_are_left_out_of_evaluation_and_counted(tmp_path, caplog, 
     torch.manual_seed(0)
     code = Code.parse("resnet50_v1{16,32,32,64,1,1,1,1,8,8,8,16}")
     network = create_detector("retinanet", code, 3, width=16, min_size=48, max_size=64, detections_per_img=5)
-    network.label_names = images.classes
+    network.about = replace(network.about, label_names=images.classes)
     with caplog.at_level(logging.WARNING):
         result = evaluate_detector(network, images, images.ids, World(torch.device("cpu")), workers)
     assert (result.images, result.left_out) == (3, 1)

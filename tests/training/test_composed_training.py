@@ -126,7 +126,7 @@ def test_the_loaded_network_is_evaluated_as_in_training(scenes, tmp_path, capsys
     for architecture, data in (("maskrcnn", "coco"), ("psanet", "voc")):
         result, _ = train(quick(architecture, scenes), tmp_path / architecture)
         network = from_pretrained(tmp_path / architecture / "last")
-        assert network.label_names == (CLASSES if data == "coco" else ("background", *CLASSES))
+        assert network.about.label_names == (CLASSES if data == "coco" else ("background", *CLASSES))
         words = ["evaluate", str(tmp_path / architecture / "last"), "--data", data, "--data-dir", str(scenes / data)]
         assert main([*words, "--workers", "0", "--pictures", str(tmp_path / data), "--json"]) == 0
         assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(result.as_dict()))
@@ -220,7 +220,7 @@ def test_every_recipe_of_the_paper_trains_on_a_small_folder(name, scenes):
     recipe = TrainingRecipe.load(name, small)[0]
     steps = []
     result, network = train(recipe, on_step=steps.append)
-    assert (result.images, network.architecture) == (8, full.architecture)
+    assert (result.images, network.about.architecture) == (8, full.architecture)
     assert len(steps) == (4 if detection else 5)
 
 

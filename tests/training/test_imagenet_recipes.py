@@ -36,7 +36,7 @@ def test_alone(name, images):
     accuracy, network = train(recipe, on_step=steps.append)
     assert len(steps) == 3
     assert accuracy.images == 24
-    assert network.code == recipe.code
+    assert network.about.code == recipe.code
     assert network.num_classes == 3
 
 

@@ -177,7 +177,7 @@ PACKAGED = [f"{e.name}.{tag}" for e in entries().values() if not e.of_paper for 
 def test_the_packages_own_networks_load_and_cost_what_they_state(name):
     entry = entries()[name.partition(".")[0]]
     network = autobss_zoo.create_model(name, pretrained=True)
-    assert network.code == entry.code
+    assert network.about.code == entry.code
     cost = entry.family.cost(entry.code, entry.setting)
     assert cost == entry.measured
     assert sum(p.numel() for p in network.parameters()) == entry.measured.params

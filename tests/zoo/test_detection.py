@@ -1,6 +1,7 @@
 """Detectors over codes: torchvision's own networks at the original code, and whatever else a detector has to do."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -107,10 +108,14 @@ def test_batch_norms_can_be_synchronised(architecture):
 @pytest.mark.parametrize("architecture", DETECTORS)
 def test_saved_and_loaded_it_detects_the_same(architecture, tmp_path):
     model = small(architecture, **({"score_thresh": 0.0} if architecture == "retinanet" else {})).eval()
-    model.label_names = ("a", "b", "c")
+    model.about = replace(model.about, label_names=("a", "b", "c"))
     save_pretrained(model, tmp_path / "saved")
     again = from_pretrained(tmp_path / "saved")
-    assert (again.label_names, again.code, again.architecture) == (("a", "b", "c"), CODE, architecture)
+    assert (again.about.label_names, again.about.code, again.about.architecture) == (
+        ("a", "b", "c"),
+        CODE,
+        architecture,
+    )
     image = torch.rand(3, 64, 80)
     with torch.inference_mode():
         (a,), (b,) = model([image]), again([image])
@@ -144,9 +149,10 @@ def test_the_registry_gives_the_whole_network_in_both_spellings(name):
     with torch.device("meta"):
         for spelling in (name, entry.timm_name):
             model = create_model(spelling)
-            assert (model.task, model.architecture, model.code) == (entry.task, entry.architecture, entry.code)
+            about = model.about
+            assert (about.task, about.architecture, about.code) == (entry.task, entry.architecture, entry.code)
             assert sum(p.numel() for p in model.parameters()) == entry.measured.params
-        assert create_model(name, num_classes=5).arguments["num_classes"] == 5
+        assert create_model(name, num_classes=5).about.arguments["num_classes"] == 5
     with pytest.raises(WeightsError, match=f"no weights are published for {name}; `autobss train {entry.recipe}`"):
         create_model(name, pretrained=True)
 
@@ -155,8 +161,8 @@ def test_torch_hub_gives_the_whole_detector():
     root = autobss_zoo.__path__[0] + "/.."
     arguments = {"width": 16, "num_classes": 3, "min_size": 64}
     model = torch.hub.load(root, "maskrcnn_r50_autobss", source="local", **arguments)
-    assert model.architecture == "maskrcnn"
-    assert model.code == get("maskrcnn_r50_autobss").code
+    assert model.about.architecture == "maskrcnn"
+    assert model.about.code == get("maskrcnn_r50_autobss").code
 
 
 def test_bad_input_is_named(tmp_path):

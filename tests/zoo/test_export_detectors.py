@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -96,7 +97,7 @@ def test_nothing_detected(architecture, tmp_path):
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_untrained_detectors_export(architecture, tmp_path):
     model = create_detector(architecture, CODE, width=16, min_size=96, max_size=160).train()
-    model.label_names = ("person", "bicycle, or the like")
+    model.about = replace(model.about, label_names=("person", "bicycle, or the like"))
     weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     path = tmp_path / "a.onnx"
     report = to_onnx(model, path)
@@ -113,7 +114,7 @@ def test_untrained_detectors_export(architecture, tmp_path):
     onnx.checker.check_model(graph, full_check=True)
     assert graph.opset_import[0].version == report.opset >= 16
     metadata = {p.key: p.value for p in graph.metadata_props}
-    assert json.loads(metadata.pop("label_names")) == list(model.label_names)
+    assert json.loads(metadata.pop("label_names")) == list(model.about.label_names)
     assert metadata == {"code": str(CODE), "architecture": architecture, "params": str(report.params)}
     shapes = {
         value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]

@@ -42,11 +42,11 @@ def test_a_saved_network_is_loaded_by_us_and_by_plain_timm(family, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"config.json", "model.safetensors", "README.md"}
     assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1
     config = json.loads((tmp_path / "config.json").read_text())
-    cost = family_of(model.code).cost(model.code, Setting(num_classes=5))
-    assert (config["code"], config["macs"], config["params"]) == (str(model.code), cost.macs, cost.params)
+    cost = family_of(model.about.code).cost(model.about.code, Setting(num_classes=5))
+    assert (config["code"], config["macs"], config["params"]) == (str(model.about.code), cost.macs, cost.params)
     assert config["sha256"] == sha256(tmp_path / "model.safetensors")
     for again in (from_pretrained(tmp_path), timm.create_model(f"local-dir:{tmp_path}", pretrained=True)):
-        assert again.code == model.code
+        assert again.about.code == model.about.code
         for key, tensor in model.state_dict().items():
             assert torch.equal(again.state_dict()[key], tensor), key
 
@@ -111,7 +111,7 @@ def test_damaged_folders_are_refused(load, tmp_path):
     weights.write_bytes(content)
     stated = json.loads(config.read_text())
     config.write_text(json.dumps({k: v for k, v in stated.items() if k != "sha256"}))  # as timm itself saves
-    assert load(tmp_path).code == network().code
+    assert load(tmp_path).about.code == network().about.code
 
 
 def test_folders_without_a_configuration_are_refused(tmp_path):

@@ -179,7 +179,7 @@ def test_the_card_and_the_page_show_25_widths(tmp_path):
         values = " ".join(map(str, stage.values["width"]))
         assert f"| {stage.name} | {values} | {stage.cost.macs:,} | {stage.cost.params:,} |" in card
     again = from_pretrained(tmp_path)
-    assert again.code == SEARCHED
+    assert again.about.code == SEARCHED
     figure = allocation(WIDE, {"best": SEARCHED}, None)
     macs, widths = figure["data"]
     assert (widths["x"], widths["y"]) == (list(SEARCHED.as_dict()), list(SEARCHED.values))

@@ -80,7 +80,7 @@ def test_a_misspelt_name_suggests_the_nearest(name, nearest):
 def test_codes_need_no_registration():
     with torch.device("meta"):
         model = create_model("resnet18{64,64,256,512,2,3,4,1}", num_classes=10)
-        assert model.code == create_model(Code("resnet18", (64, 64, 256, 512, 2, 3, 4, 1))).code
+        assert model.about.code == create_model(Code("resnet18", (64, 64, 256, 512, 2, 3, 4, 1))).about.code
     assert model.num_classes == 10
 
 

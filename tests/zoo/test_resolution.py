@@ -59,7 +59,7 @@ def test_training_and_evaluation_follow_the_code(tmp_path, capsys):
     assert TrainingRecipe.load("small/digits", {**changes, "input_size": 16})[0].prepare().side == 12
     accuracy, network = train(recipe, tmp_path / "run")
     assert network.pretrained_cfg["input_size"] == (1, 12, 12)
-    assert autobss_zoo.from_pretrained(tmp_path / "run" / "last").code == CODE
+    assert autobss_zoo.from_pretrained(tmp_path / "run" / "last").about.code == CODE
     config = json.loads((tmp_path / "run" / "last" / "config.json").read_text())
     assert config["macs"] == count_network(network, Setting(12, 1)).macs
     assert main(["evaluate", str(tmp_path / "run" / "last"), "--data", "digits", "--json"]) == 0

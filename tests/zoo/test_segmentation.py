@@ -123,11 +123,11 @@ def test_evaluation_is_deterministic_and_of_each_image_alone_and_training_drops_
 @every_architecture
 def test_rebuilt_from_its_arguments(architecture):
     model = build(architecture, dropout=0.2, input_size=49).eval()
-    assert (model.task, model.architecture, model.code) == ("segmentation", architecture, TINY)
-    arguments = json.loads(json.dumps(model.arguments))
-    again = create_segmenter(model.architecture, Code.parse(str(model.code)), **arguments).eval()
+    assert (model.about.task, model.about.architecture, model.about.code) == ("segmentation", architecture, TINY)
+    arguments = json.loads(json.dumps(model.about.arguments))
+    again = create_segmenter(model.about.architecture, Code.parse(str(model.about.code)), **arguments).eval()
     again.load_state_dict(model.state_dict())
-    assert again.arguments == model.arguments
+    assert again.about.arguments == model.about.arguments
     assert [m.p for m in again.modules() if isinstance(m, nn.Dropout2d)] == [0.2, 0.2]
     with torch.no_grad():
         assert torch.equal(again(images(1, 3, 65, 49))["out"], model(images(1, 3, 65, 49))["out"])
@@ -194,6 +194,7 @@ def test_dilated_features_contain_those_of_the_classifier(family, equal):
 
 
 def test_features_are_those_of_torchvisions_dilated_resnet50():
+    torch.manual_seed(0)
     dilated = shake(torchvision.models.resnet50(replace_stride_with_dilation=[False, True, True])).eval()
     stages = torchvision.models._utils.IntermediateLayerGetter(dilated, {"layer3": "aux", "layer4": "out"})
     model = create_segmenter("pspnet", RESNET50, width=8).eval()

@@ -41,7 +41,7 @@ def test_both_spellings_are_in_timm_and_the_zoo(name):
     assert entry.timm_name in timm.list_models("autobss*")
     for spelling in (name, entry.timm_name):
         with torch.device("meta"):
-            assert timm.create_model(spelling).code == create_model(spelling).code == entry.code
+            assert timm.create_model(spelling).about.code == create_model(spelling).about.code == entry.code
         size = entry.setting.input_size if entry.weights else entry.family.input_size
         assert tuple(timm.get_pretrained_cfg(spelling).input_size[1:]) == (size, size)
     assert timm.is_model_pretrained(name) == bool(entry.weights)
@@ -128,7 +128,7 @@ def test_pickle_and_deepcopy(family):
     expected = model(images(1, 3, SIZE, SIZE))
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert torch.equal(twin(images(1, 3, SIZE, SIZE)), expected)
-        assert twin.code == model.code == tiny(family)
+        assert twin.about.code == model.about.code == tiny(family)
 
 
 @every_family

@@ -26,12 +26,12 @@ def test_hub_lists_exactly_the_registry_in_both_spellings(cached):
 def test_hub_loads_and_helps(cached):
     assert "resnet50{128,256" in torch.hub.help(cached, "autobss_resnet50", skip_validation=True, trust_repo=True)
     model = torch.hub.load(cached, "mnv2_autobss_130m", skip_validation=True, trust_repo=True)
-    assert model.code == get("mnv2_autobss_130m").code
+    assert model.about.code == get("mnv2_autobss_130m").code
 
 
 def test_hub_loads_from_a_folder():
     model = torch.hub.load(str(REPOSITORY), "resnet50_autobss", source="local", num_classes=10)
-    assert model.code == get("resnet50_autobss").code
+    assert model.about.code == get("resnet50_autobss").code
     assert model.num_classes == 10
     with pytest.raises(WeightsError, match="imagenet/resnet50"):
         torch.hub.load(str(REPOSITORY), "resnet50_autobss", source="local", pretrained=True)

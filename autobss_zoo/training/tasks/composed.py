@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -53,10 +54,10 @@ def create(recipe: Any, classes: tuple[str, ...], num_classes: int, backbone: st
     """
     options = {"num_classes": num_classes, "width": recipe.width, **options}
     try:
-        network: Any = composed.build(recipe.architecture, recipe.code, **options, **recipe.model_args)
+        network: Any = composed.create_composed(recipe.architecture, recipe.code, **options, **recipe.model_args)
     except TypeError as error:
         raise RecipeError(f"model_args: {recipe.architecture} cannot have {recipe.model_args}: {error}") from error
-    network.label_names = classes
+    network.about = replace(network.about, label_names=classes)
     if recipe.backbone_weights is not None:
         fill_backbone(network.get_submodule(backbone), recipe.backbone_weights)
     return network

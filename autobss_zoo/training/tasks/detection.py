@@ -207,7 +207,7 @@ def validate_detector(
     """
     images = load_part(data_dir, "val")
     network: Any = load_composed(name, "detection", images.classes).to(world.device)
-    if DETECTORS[network.architecture].masks:
+    if DETECTORS[network.about.architecture].masks:
         images.check_masks(every=True)
     metrics = evaluate_detector(network, images, images.ids, world, workers)
     if pictures is not None and world.first:
@@ -238,5 +238,5 @@ def draw_predictions(
 
 def _labels(network: Any, images: CocoImages) -> tuple[bool, Mapping[int, int]]:
     """Whether a detector predicts masks, and the categories' identities by its labels."""
-    kind = DETECTORS[network.architecture]
+    kind = DETECTORS[network.about.architecture]
     return kind.masks, dict(enumerate(images.categories, start=kind.first_label))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -117,7 +118,8 @@ class Segmentation(Task):
         recipe, classes = self.recipe, self.images.classes
         options = {"input_size": recipe.crop, "aux_loss": recipe.aux_weight > 0}
         network: Any = create(recipe, classes, len(classes), "backbone", **options)
-        network.evaluation = {"crop": recipe.crop, "base_size": recipe.base_size}
+        prepared = {"crop": recipe.crop, "base_size": recipe.base_size}
+        network.about = replace(network.about, preprocessing=prepared)
         return network
 
     def parameters(self, network: Any) -> Any:
@@ -194,7 +196,7 @@ def evaluate_segmenter(network: Any, images: VocImages, chosen: list[int], world
     """Classify the pixels of images, those of every process together, in full precision.
 
     Args:
-        network: A segmenter, whose `evaluation` are `predict`'s crop and base_size; it is left in evaluation mode.
+        network: A segmenter, whose `about.preprocessing` is `predict`'s crop and base_size; left in evaluation mode.
         images: The images.
         chosen: Numbers of those to look at.
         world: The processes.
@@ -208,7 +210,7 @@ def evaluate_segmenter(network: Any, images: VocImages, chosen: list[int], world
     for batch in evaluation_loader(reader, list, workers, world.device):
         for image, mask in filter(None, batch):
             pixels = normalise(image.to(world.device)[None])[0]
-            found = predict(network, pixels, **network.evaluation).argmax(0)
+            found = predict(network, pixels, **network.about.preprocessing).argmax(0)
             counts += confusion(mask.to(world.device), found, number)
             seen += 1
     counts, images_seen = world.sum(counts), int(world.sum(seen))
@@ -248,7 +250,7 @@ def draw_predictions(network: Any, images: VocImages, chosen: list[int], folder:
     def draw(number: int) -> tuple[str, Tensor, Tensor]:
         image, mask = images.read(number)
         pixels = normalise(image.to(device)[None])[0]
-        found = predict(network, pixels, **network.evaluation).argmax(0).cpu()
+        found = predict(network, pixels, **network.about.preprocessing).argmax(0).cpu()
         left, right = (draw_classes(image, classes, len(images.classes)) for classes in (mask, found))
         return images.pairs[number][0].stem, left, right
 

@@ -77,7 +77,7 @@ class AutoBSS(Searcher):
         """The candidate set: positions, an integer array of shape (N, m)."""
         sampler = candidates.approximate if self.preset == "paper" else candidates.uniform
         rng = np.random.default_rng(self.seed)
-        return candidates.build(self.space, rng, self.n_candidates, sampler, self.growth)
+        return candidates.candidate_set(self.space, rng, self.n_candidates, sampler, self.growth)
 
     def kept(self, observations: list[Observation], round: int) -> dict[str, Callable[[], np.ndarray]]:
         """The candidates, since libraries' random streams change, and the refining matrix of each later round."""

@@ -209,7 +209,7 @@ def maximal(space: Space) -> Iterator[np.ndarray]:
         yield rows
 
 
-def build(
+def candidate_set(
     space: Space, rng: np.random.Generator, n: int = SIZE, sampler: Sampler = uniform, growth: bool = True
 ) -> np.ndarray:
     """The candidate set Omega: `n` distinct codes, sampled and grown.
