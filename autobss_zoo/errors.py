@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from reprlib import Repr
+from typing import Any
 
 
 class AutoBSSError(Exception):
@@ -36,9 +38,24 @@ class ExportError(AutoBSSError, RuntimeError):
     """An exported graph that does not equal its network."""
 
 
-def did_you_mean(name: str, known: Iterable[str], others: str = "`autobss list` shows all") -> str:
-    """The nearest known names, as the end of an error message; `others` says where many are listed."""
+def did_you_mean(name: str, known: Iterable[str], others: str = "") -> str:
+    """The nearest known names, as the end of an error message; else all, or where many are listed: `others`."""
     known = sorted(known)
     if near := get_close_matches(name, known, n=3, cutoff=0.5):
         return f"did you mean {' or '.join(near)}?"
-    return f"known: {', '.join(known)}" if len(known) <= 20 else others
+    return others if others and len(known) > 20 else f"known: {', '.join(known)}"
+
+
+class _Short(Repr):
+    def repr_int(self, x: int, level: int) -> str:
+        return repr(x) if x.bit_length() < 128 else f"an integer of {x.bit_length():,} bits"
+
+
+_SHORT = _Short()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 3, 80, 80
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 4
+
+
+def shown(value: Any) -> str:
+    """Any value in a line of bounded length, as an error message shows what it got."""
+    return " ".join(_SHORT.repr(value).split())

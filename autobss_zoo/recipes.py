@@ -2,19 +2,33 @@
 
 A recipe is called by its name (imagenet/resnet18, or imagenet/resnet18.original for a variant that its file declares),
 or by a file that ends in .yaml. A file states its own keys and, as `base`, the recipe whose other keys it shares.
+
+A path in a file of one's own is relative to that file; one in an option, in a mapping in Python, or in a shipped
+recipe is relative to the working directory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
+from .errors import AutoBSSError, RecipeError, did_you_mean, shown
+from .yaml_text import check_mapping, parse_yaml, read_yaml
 
-from .errors import RecipeError, did_you_mean
+FILES = (".yaml", ".yml")
+"""What the names of files end in, where a name could stand, too."""
+
+_PATHS = ("data_dir", "file", "table")
+_PATHS_OR_NAMES = ("base", "space", "training", "weights", "backbone_weights")
+_LONGEST_CHAIN = 16  # of bases
+
+Plain = Callable[[Mapping[str, Any]], dict[str, Any]]
+"""Writes out the short forms in a mapping of keys to values."""
 
 
 class Resolved(NamedTuple):
@@ -52,7 +66,11 @@ def list_recipes(pattern: str = "") -> list[str]:
     return [name for name in names if not pattern or fnmatchcase(name, pattern)]
 
 
-def resolve(recipe: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Resolved:
+def resolve(
+    recipe: str | Path | Mapping[str, Any],
+    overrides: Mapping[str, Any] | None = None,
+    plain: Plain = dict,
+) -> Resolved:
     """A recipe with its bases and with a user's overrides.
 
     Mappings inside are merged. Whatever changes `batch_size` and states no `learning_rate` scales the rate in
@@ -61,52 +79,86 @@ def resolve(recipe: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]
     Args:
         recipe: A name, a file that ends in .yaml, or a mapping as such a file holds.
         overrides: Keys that replace the recipe's.
+        plain: What a file's, a variant's or the overrides' keys mean, written without short forms; applied to each
+            before they are merged.
 
     Raises:
         RecipeError: If there is no such recipe, or a file is no mapping; the message names the file.
     """
-    found = _resolve(recipe, ())
-    return _changed(found, overrides) if overrides else found
+    found = _resolve(recipe, (), plain)
+    if not overrides:
+        return found
+    check_mapping(overrides, found.where)
+    return _changed(found, _plain(overrides, plain, found.where))
 
 
-def _resolve(recipe: str | Path | Mapping[str, Any], above: tuple[str, ...], near: Path | None = None) -> Resolved:
+def _resolve(
+    recipe: str | Path | Mapping[str, Any],
+    above: tuple[Path, ...],
+    plain: Callable[[Mapping[str, Any]], dict[str, Any]],
+) -> Resolved:
+    variant = ""
     if isinstance(recipe, Mapping):
-        own, where, variant = dict(recipe), above[-1] if above else "recipe", ""
+        own, where = dict(recipe), "recipe"
+        check_mapping(own, where)
     else:
-        path, variant = _find(str(recipe), near)
-        own, where, near = _read(path), str(recipe), path.parent
-        if where in above:
-            raise RecipeError(f"{where}: its bases lead back to it: {' > '.join((*above, where))}")
+        path, variant = _find(str(recipe))
+        own, where = _read(path), str(recipe)
+        real = path.resolve().with_name(f"{path.name}.{variant}")
+        if real in above or len(above) == _LONGEST_CHAIN:
+            raise RecipeError(f"{where}: its bases lead back to it, or are more than {_LONGEST_CHAIN}")
+        above = (*above, real)
     base, variants = own.pop("base", None), own.pop("variants", None) or {}
-    found = _resolve(base, (*above, where), near) if base is not None else Resolved({}, where)
-    found = _changed(found._replace(where=where), own)
+    if not isinstance(base, (str, type(None))):
+        raise RecipeError(f"{where}: base: expected a recipe's name or a file, got {shown(base)}")
+    if not isinstance(variants, Mapping) or not all(isinstance(changes, Mapping) for changes in variants.values()):
+        raise RecipeError(f"{where}: variants: expected a mapping of names to mappings, got {shown(variants)}")
     if variant and variant not in variants:
-        raise RecipeError(f"{where}: {near} has no such variant: {did_you_mean(variant, variants)}")
-    return _changed(found, variants[variant]) if variant else found
+        raise RecipeError(f"{where}: {path.parent} has no such variant: {did_you_mean(variant, variants)}")
+    found = _resolve(base, above, plain) if base is not None else Resolved({}, where)
+    found = _changed(found._replace(where=where), _plain(own, plain, where))
+    return _changed(found, _plain(variants[variant], plain, where)) if variant else found
 
 
-def _find(name: str, near: Path | None) -> tuple[Path, str]:
+def _plain(values: Mapping[str, Any], plain: Plain, where: str) -> dict[str, Any]:
+    try:
+        return plain(values)
+    except AutoBSSError as error:
+        raise RecipeError(f"{where}: {error}") from None
+
+
+def _find(name: str) -> tuple[Path, str]:
     """The file of a recipe, and its variant."""
-    if name.endswith((".yaml", ".yml")):
-        path = Path(name) if near is None else near / name
-        if not path.is_file():
-            raise RecipeError(f"{path}: there is no such file")
-        return path, ""
+    if name.endswith(FILES):
+        return Path(name), ""
     stem, _, variant = name.partition(".")
     path = folder() / f"{stem}.yaml"
-    if not path.is_file():
-        raise RecipeError(f"recipe {name!r}: {did_you_mean(name, list_recipes())} Files of your own end in .yaml")
+    if not re.fullmatch(r"\w+/\w+", stem) or not os.path.isfile(path):
+        near = did_you_mean(name, list_recipes(), "`autobss recipes` shows all.")
+        raise RecipeError(f"recipe {shown(name)}: {near} Files of your own end in .yaml")
     return path, variant
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: no YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise RecipeError(f"{path}: expected a mapping of keys to values, got {content!r}")
-    return content
+    content = read_yaml(path)
+    if content is None:
+        raise RecipeError(f"{path}: is empty; expected a mapping of keys to values")
+    check_mapping(content, str(path))
+    return content if path.resolve().is_relative_to(folder().resolve()) else _located(content, path.parent)
+
+
+def _located(values: Mapping[str, Any], near: Path) -> dict[str, Any]:
+    """A file's values with its paths made absolute."""
+    out = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and key != "model_args":
+            value = _located(value, near)
+        elif isinstance(value, str) and value and key in _PATHS + _PATHS_OR_NAMES:
+            path = os.path.abspath(near / os.path.expanduser(value))
+            weights = key.endswith("weights") and os.path.exists(path)  # else the name of a network
+            value = path if key in _PATHS or value.endswith(FILES) or weights else value
+        out[key] = value
+    return out
 
 
 def _changed(found: Resolved, changes: Mapping[str, Any]) -> Resolved:
@@ -122,15 +174,15 @@ def _changed(found: Resolved, changes: Mapping[str, Any]) -> Resolved:
     ):
         before: Any = found.values.get(cause)
         after: Any = values.get(cause)
-        if before == after or not (_positive(before) and _positive(after)):
+        if before == after or not (_positive(before) and _positive(after)) or not 1e-6 < after / before < 1e6:
             continue
         for key, power in followers.items():
             if key not in changes and (old := found.values.get(key)):
                 try:
                     values[key] = new = _scaled(old, (after / before) ** power)
-                except TypeError:  # no number, which the check of the recipe complains about
+                except (TypeError, ValueError, ArithmeticError):  # which the check of the recipe complains about
                     continue
-                notes.append(f"{key}: {_shown(old)} became {_shown(new)}, as {cause} went from {before} to {after}")
+                notes.append(f"{key}: {_brief(old)} became {_brief(new)}, as {cause} went from {before} to {after}")
     return Resolved(values, found.where, tuple(notes))
 
 
@@ -140,12 +192,12 @@ def _scaled(value: Any, factor: float) -> Any:
     return int(value * factor + 1e-6) if isinstance(value, int) else value * factor  # down: milestones stay inside
 
 
-def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _brief(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else shown(value)
 
 
 def _positive(value: Any) -> bool:
-    return isinstance(value, (int, float)) and value > 0
+    return type(value) in (int, float) and 0 < value < 1e18
 
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,13 +218,12 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
-        if not equals or not key.strip():
-            raise RecipeError(f"--set {setting}: expected key=value")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise RecipeError(f"--set {setting}: the value is no YAML: {error}") from None
-        for part in reversed(key.strip().split(".")):
+        parts = [part.strip() for part in key.split(".")]
+        if not equals or not all(parts):
+            raise RecipeError(f"--set {setting[:60]}: expected key=value")
+        value = parse_yaml(text, f"--set {key}")
+        for part in reversed(parts):
             value = {part: value}
+        check_mapping(value, f"--set {key}")
         changes = merged(changes, value)
     return changes

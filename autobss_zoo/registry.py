@@ -194,7 +194,8 @@ def get(name: str) -> Entry:
     try:
         return _by_name()[name]
     except (KeyError, TypeError):
-        raise UnknownNameError(f"unknown network {name!r}: {did_you_mean(str(name), _by_name())}") from None
+        near = did_you_mean(str(name), _by_name(), "`autobss list` shows all")
+        raise UnknownNameError(f"unknown network {name!r}: {near}") from None
 
 
 def find(name_or_code: str | Code) -> tuple[Code, Entry | None]:

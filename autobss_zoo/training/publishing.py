@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from .. import registry
 from ..cards import trained_card
@@ -20,6 +19,7 @@ from ..files import write_atomically
 from ..hub import from_pretrained
 from ..plots import COLOURS, save
 from ..weights import CONFIG_NAME
+from ..yaml_text import write_yaml
 from .metrics.accuracy import Accuracy
 from .processes import World
 from .recipe import TrainingRecipe
@@ -98,7 +98,7 @@ def publish(
         config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
         config["pretrained_cfg"]["license"] = "apache-2.0"
         write_atomically(folder / CONFIG_NAME, json.dumps({**config, "published": facts}, indent=2).encode())
-        content = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+        content = write_yaml(settings.model_dump(mode="json"))
         write_atomically(folder / "recipe.yaml", content.encode())
         shutil.copy(run / "metrics.csv", folder)
         _plot(run / "metrics.csv", folder / "curve.png")

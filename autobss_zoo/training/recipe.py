@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from timm.optim import list_optimizers
 
 from .. import recipes, registry
 from ..codes import Code
-from ..errors import AutoBSSError, RecipeError, UnknownNameError, did_you_mean
+from ..errors import AutoBSSError, RecipeError, UnknownNameError, did_you_mean, shown
 from ..families import family_of
+from ..limits import Flag, Number, Seed, Share, Text, Whole, complaint
 from ..plugins import Kinds
 
 if TYPE_CHECKING:
     from .task import Task
 
-Share = Annotated[float, Field(ge=0, lt=1)]
 
 _BUILT_IN = ("classification", "detection", "segmentation")  # each in the module of its name
 
@@ -67,66 +68,81 @@ class TrainingRecipe(BaseModel, ABC):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
-    task: str
-    model: str
+    task: Text
+    model: Text
     model_args: dict[str, Any] = {}
-    data: str
-    data_dir: str | None = None
-    train_images: int | None = Field(None, gt=0)
+    data: Text
+    data_dir: Annotated[Text, AfterValidator(os.path.abspath)] | None = None
+    train_images: Whole | None = Field(None, gt=0, le=1_000_000_000)
     holdout: Share = 0.0
-    optimizer: str = "sgd"
+    optimizer: Text = "sgd"
     momentum: Share = 0.9
-    weight_decay: float = Field(ge=0)
-    learning_rate: float = Field(gt=0)
+    weight_decay: Number = Field(ge=0, le=100)
+    learning_rate: Number = Field(gt=0, le=1000)
     schedule: Literal["cosine", "multistep", "poly"] = "cosine"
-    milestones: tuple[int, ...] = ()
-    warmup_epochs: float = Field(0, ge=0)
-    warmup_iterations: int = Field(0, ge=0)
-    epochs: int | None = Field(None, gt=0)
-    iterations: int | None = Field(None, gt=0)
-    seed: int = Field(0, ge=0)
-    batch_size: int = Field(gt=0)
-    accumulation: int = Field(1, gt=0)
-    flip: bool = False
+    milestones: tuple[Whole, ...] = Field((), max_length=100)
+    warmup_epochs: Number = Field(0, ge=0)
+    warmup_iterations: Whole = Field(0, ge=0)
+    epochs: Whole | None = Field(None, gt=0, le=100_000)
+    iterations: Whole | None = Field(None, gt=0, le=1_000_000_000)
+    seed: Seed = 0
+    batch_size: Whole = Field(gt=0, le=1_000_000)
+    accumulation: Whole = Field(1, gt=0)
+    flip: Flag = False
     ema_decay: Share | None = None
     amp: Literal["bfloat16", "float16"] | None = None
-    channels_last: bool = False
-    compile: bool = False
-    sync_bn: bool = False
-    workers: int = Field(4, ge=0)
-    evaluate_every: int | None = Field(1, gt=0)
-    checkpoint_steps: int | None = Field(None, gt=0)
+    channels_last: Flag = False
+    compile: Flag = False
+    sync_bn: Flag = False
+    workers: Whole = Field(4, ge=0, le=1024)
+    evaluate_every: Whole | None = Field(1, gt=0, le=100_000)
+    checkpoint_steps: Whole | None = Field(None, gt=0, le=1_000_000_000)
 
     #: Keys that the trained weights do not depend on.
     machine_keys: ClassVar[set[str]] = {"data_dir", "workers", "checkpoint_steps"}
 
     @model_validator(mode="after")
-    def _is_possible(self) -> TrainingRecipe:
+    def _has_a_length(self) -> TrainingRecipe:
         if (self.epochs is None) == (self.iterations is None):
             raise ValueError(f"epochs: expected either epochs or iterations, got {self.epochs} and {self.iterations}")
-        length, warmup = self.epochs or self.iterations or 0, self.warmup_epochs or self.warmup_iterations
         if (self.warmup_iterations and not self.iterations) or (self.warmup_epochs and not self.epochs):
             raise ValueError("warmup_epochs: is for a training of epochs, warmup_iterations for one of iterations")
+        length, warmup = self._length_and_warmup
         if warmup >= length:
             name, unit = ("warmup_epochs", "epochs") if self.epochs else ("warmup_iterations", "iterations")
             raise ValueError(f"{name}: expected fewer than the {length} {unit}, got {warmup:g}")
-        if (self.schedule == "multistep") != bool(self.milestones):
-            raise ValueError(f"milestones: are for the schedule multistep, got {list(self.milestones)}")
-        if (marks := list(self.milestones)) and marks != sorted(marks):
-            raise ValueError(f"milestones: expected ascending iterations, got {marks}")
-        if marks and not (self.iterations and warmup <= marks[0] and marks[-1] < length):
-            raise ValueError(
-                f"milestones: expected iterations after the warmup's {warmup:g}, below {length}, got {marks}"
-            )
         if self.batch_size % self.accumulation:
             raise ValueError(f"accumulation: {self.accumulation} does not divide the batch_size of {self.batch_size}")
+        return self
+
+    @model_validator(mode="after")
+    def _has_milestones_in_it(self) -> TrainingRecipe:
+        if (self.schedule == "multistep") != bool(self.milestones):
+            raise ValueError(f"milestones: are for the schedule multistep, got {shown(list(self.milestones))}")
+        if (marks := list(self.milestones)) and marks != sorted(marks):
+            raise ValueError(f"milestones: expected ascending iterations, got {shown(marks)}")
+        length, warmup = self._length_and_warmup
+        if marks and not (self.iterations and warmup <= marks[0] and marks[-1] < length):
+            raise ValueError(
+                f"milestones: expected iterations after the warmup's {warmup:g}, below {length}, got {shown(marks)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _names_what_exists(self) -> TrainingRecipe:
         if self.optimizer not in (known := [str(name) for name in list_optimizers()]):
-            raise ValueError(f"optimizer: {self.optimizer!r}: {did_you_mean(self.optimizer, known)}")
+            near = did_you_mean(self.optimizer, known, "`timm.optim.list_optimizers()` lists them")
+            raise ValueError(f"optimizer: {shown(self.optimizer)}: {near}")
         try:
             registry.find(self.model)
         except AutoBSSError as error:
             raise ValueError(f"model: {error}") from None
         return self
+
+    @property
+    def _length_and_warmup(self) -> tuple[int, float]:
+        """Both in epochs, or both in iterations."""
+        return self.epochs or self.iterations or 0, self.warmup_epochs or self.warmup_iterations
 
     @classmethod
     def load(
@@ -154,7 +170,7 @@ class TrainingRecipe(BaseModel, ABC):
         try:
             return kind(**values), notes
         except ValidationError as error:
-            raise RecipeError(f"{where}: {_first(error, kind.model_fields)}") from None
+            raise RecipeError(f"{where}: {complaint(error, kind.model_fields)}") from None
 
     @property
     def code(self) -> Code:
@@ -182,15 +198,3 @@ class TrainingRecipe(BaseModel, ABC):
     @abstractmethod
     def counting(self) -> dict[str, Any]:
         """What networks are counted with, as `autobss_search.get_space` takes it: setting, and detector."""
-
-
-def _first(error: ValidationError, known: Mapping[str, Any]) -> str:
-    """One line on the first of pydantic's complaints."""
-    wrong: Any = error.errors()[0]
-    key = ".".join(map(str, wrong["loc"][:1]))
-    if wrong["type"] == "extra_forbidden":
-        return f"unknown key {key!r}: {did_you_mean(key, known)}"
-    if wrong["type"] == "missing":
-        return f"{key}: is missing"
-    text = wrong["msg"].removeprefix("Value error, ")
-    return f"{key}: {text[0].lower()}{text[1:]}, got {wrong['input']!r}" if key else text

@@ -13,11 +13,11 @@ from typing import Any
 
 import timm
 import torch
-import yaml
 from torch import nn
 
 from ..errors import TrainingError
 from ..files import replacing, write_atomically
+from ..yaml_text import write_yaml
 from .processes import World
 from .recipe import TrainingRecipe
 from .task import Task
@@ -62,7 +62,7 @@ class Run:
             elif world.first:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 (self.folder / "result.json").unlink(missing_ok=True)  # of a training whose state was deleted
-                write_atomically(kept, yaml.safe_dump(task.recipe.model_dump(mode="json"), sort_keys=False).encode())
+                write_atomically(kept, write_yaml(task.recipe.model_dump(mode="json")).encode())
             world.wait()
 
     def _compare(self, kept: Path) -> None:

@@ -164,6 +164,74 @@ def test_broken_recipes_name_the_key_and_the_file(tmp_path, content, message):
     assert "bad.yaml" in str(error.value) or "base: small/dig" in content or "missing" in content
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("epochs", 1e23), ("epochs", True), ("epochs", "3"), ("iterations", 10**30), ("batch_size", 10**9),
+        ("batch_size", False), ("learning_rate", 1e300), ("learning_rate", "0.1"), ("weight_decay", 1e9),
+        ("seed", 2**63), ("seed", -1), ("workers", 10**6), ("train_images", 10**12), ("input_size", 100_000),
+        ("evaluate_every", 10**9), ("checkpoint_steps", 10**12), ("flip", 1), ("milestones", [10**400]),
+        ("accumulation", [10**5000]), ("warmup_epochs", float("inf")), ("data_dir", ""), ("model", ""), ("data", None),
+        ("model", "resnet18_small{20000,32,64,128,2,2,2,2}"), ("model", "x" * 10**5), ("model_args", [1]),
+        ("optimizer", ""), ("optimizer", "s" * 10**5), ("epochs", {"a": [[[[10**5000]]]]}), ("crop_scale", [True, 1]),
+    ],
+)  # fmt: skip
+def test_every_value_has_limits_that_are_checked_at_load(key, value):
+    with pytest.raises(RecipeError, match=rf"small/digits: {key}: ") as caught:
+        TrainingRecipe.load("small/digits", {key: value})
+    assert len(str(caught.value)) < 1000
+
+
+def test_whole_numbers_can_be_written_with_an_exponent(tmp_path):
+    path = write(tmp_path / "long.yaml", "base: small/digits\nepochs: 1e3\nlearning_rate: 5e-2\n")
+    recipe = TrainingRecipe.load(path)[0]
+    assert (recipe.epochs, type(recipe.epochs), recipe.learning_rate) == (1000, int, 0.05)
+
+
+def test_hints_name_keys_and_say_where_all_names_are():
+    with pytest.raises(RecipeError, match=r"unknown key 'zzz': known: accumulation, amp, .*, workers"):
+        TrainingRecipe.load("small/digits", {"zzz": 1})
+    with pytest.raises(RecipeError, match=r"optimizer: 'zzz': `timm\.optim\.list_optimizers\(\)` lists them"):
+        TrainingRecipe.load("small/digits", {"optimizer": "zzz"})
+    with pytest.raises(RecipeError, match="recipe 'zzz': `autobss recipes` shows all"):
+        TrainingRecipe.load("zzz")
+
+
+def test_paths_in_a_file_are_relative_to_it_and_those_of_a_caller_to_the_working_directory(tmp_path, monkeypatch):
+    for name in ("own", "own/images", "own/trained", "elsewhere"):
+        (tmp_path / name).mkdir()
+    write(tmp_path / "own" / "base.yaml", "base: small/digits\ndata_dir: images\n")
+    voc = write(tmp_path / "own" / "voc.yaml", "base: voc/pspnet_r50\nbackbone_weights: trained\n")
+    further = write(tmp_path / "elsewhere" / "further.yaml", "base: ../own/base.yaml\nvariants: {}\n")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert TrainingRecipe.load(further)[0].data_dir == str(tmp_path / "own" / "images")
+    assert TrainingRecipe.load("../own/base.yaml")[0].data_dir == str(tmp_path / "own" / "images")
+    assert TrainingRecipe.load("further.yaml", {"data_dir": "here"})[0].data_dir == str(tmp_path / "elsewhere" / "here")
+    assert TrainingRecipe.load({"base": "../own/base.yaml"})[0].data_dir == str(tmp_path / "own" / "images")
+    assert TrainingRecipe.load(voc)[0].backbone_weights == str(tmp_path / "own" / "trained")
+    names = write(tmp_path / "own" / "names.yaml", "base: voc/pspnet_r50.original\n")
+    assert TrainingRecipe.load(names)[0].backbone_weights == "resnet50.tv_in1k"
+    assert TrainingRecipe.load("voc/pspnet_r50")[0].backbone_weights == "runs/imagenet-resnet50.maskrcnn/last"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("base: 3", "base: expected a recipe's name or a file, got 3"),
+        ("base: {epochs: 3}", "base: expected a recipe's name or a file"),
+        ("variants: [a]", "variants: expected a mapping of names to mappings"),
+        ("variants: {a: 3}", "variants: expected a mapping of names to mappings"),
+        ("base: ../own/./bad.yaml", "its bases lead back to it"),
+        ("base: ../../etc/passwd", "recipe '../../etc/passwd': "),
+        ("", "is empty"),
+    ],
+)
+def test_bases_and_variants_are_what_they_should_be(tmp_path, content, message):
+    (tmp_path / "own").mkdir()
+    with pytest.raises(RecipeError, match=message):
+        TrainingRecipe.load(write(tmp_path / "own" / "bad.yaml", content))
+
+
 def test_policies_of_augmentation_are_timms():
     assert TrainingRecipe.load("imagenet/mnv2", {"auto_augment": "rand-m9-mstd0.5"})[0].auto_augment
     with pytest.raises(RecipeError, match="imagenet/mnv2: auto_augment: no policy of timm's: 'fixed'"):

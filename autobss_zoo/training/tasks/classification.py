@@ -6,20 +6,21 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from timm.data import create_transform, resolve_data_config
 from torch import Tensor, nn
 
 from ... import registry
 from ...cost import Setting
 from ...errors import DataError, RecipeError, did_you_mean
+from ...limits import Flag, Number, Share, Side, Text
 from ...models import create_model
 from ..data.batches import Batches, MemoryBatches, memory_evaluation, resized
 from ..data.folders import folder_batches, folder_evaluation, labels_of
 from ..data.sources import SOURCES, Images, Source, indices, load
 from ..metrics.accuracy import Accuracy, evaluate
 from ..processes import World
-from ..recipe import Share, TrainingRecipe, register_task
+from ..recipe import TrainingRecipe, register_task
 from ..task import Task
 
 
@@ -40,12 +41,12 @@ class ClassificationRecipe(TrainingRecipe):
     """
 
     task: Literal["classification"] = "classification"
-    input_size: int | None = Field(None, gt=0)
+    input_size: Side | None = None
     label_smoothing: Share = 0.0
     shift: Share = 0.0
-    crop_scale: tuple[float, float] = (0.08, 1.0)
-    auto_augment: str | None = None
-    grad_checkpointing: bool = False
+    crop_scale: tuple[Number, Number] = (0.08, 1.0)
+    auto_augment: Text | None = None
+    grad_checkpointing: Flag = False
 
     @model_validator(mode="after")
     def _fits(self) -> ClassificationRecipe:

@@ -16,6 +16,7 @@ from ...detection import DETECTORS
 from ...detection.networks import WIDTH
 from ...errors import DataError, did_you_mean
 from ...families.detectors import DetectorKind
+from ...limits import Side, Text, Whole
 from ..data.batches import Batches
 from ..data.coco import CocoImages, load_part, load_splits
 from ..data.samples import Reader, SampleBatches, evaluation_loader
@@ -47,16 +48,18 @@ class DetectionRecipe(TrainingRecipe):
 
     task: Literal["detection"]
     data: Literal["coco"] = "coco"
-    architecture: str
-    width: int = Field(WIDTH, gt=0)
-    min_size: int = Field(800, gt=0)
-    max_size: int = Field(1333, gt=0)
-    backbone_weights: str | None = None
+    architecture: Text
+    width: Whole = Field(WIDTH, gt=0, le=4096)
+    min_size: Side = 800
+    max_size: Side = 1333
+    backbone_weights: Text | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> DetectionRecipe:
         if self.architecture not in DETECTORS:
             raise ValueError(f"architecture: {self.architecture!r}: {did_you_mean(self.architecture, DETECTORS)}")
+        if self.min_size > self.max_size:
+            raise ValueError(f"max_size: expected at least the min_size of {self.min_size}, got {self.max_size}")
         return self
 
     def prepare(self) -> Detection:

@@ -18,6 +18,7 @@ from torchvision.transforms.v2 import functional as transforms
 
 from ...cost import Setting
 from ...errors import did_you_mean
+from ...limits import Flag, Number, Side, Text, Whole
 from ...segmentation import SEGMENTERS, predict
 from ...segmentation.networks import WIDTH
 from ..data.batches import Batches, Normalise
@@ -60,24 +61,24 @@ class SegmentationRecipe(TrainingRecipe):
 
     task: Literal["segmentation"]
     data: Literal["voc"] = "voc"
-    split: str = "train"
-    architecture: str
-    width: int = Field(WIDTH, gt=0)
-    input_size: int = Field(473, gt=0)
-    base_size: int | None = Field(None, gt=0)
-    scale: tuple[float, float] = (1.0, 1.0)
-    rotate: float = Field(0, ge=0, le=180)
-    blur: bool = False
-    aux_weight: float = Field(0.4, ge=0)
-    head_rate: float = Field(1, gt=0)
-    backbone_weights: str | None = None
+    split: Text = "train"
+    architecture: Text
+    width: Whole = Field(WIDTH, gt=0, le=4096)
+    input_size: Side = 473
+    base_size: Side | None = None
+    scale: tuple[Number, Number] = (1.0, 1.0)
+    rotate: Number = Field(0, ge=0, le=180)
+    blur: Flag = False
+    aux_weight: Number = Field(0.4, ge=0, le=100)
+    head_rate: Number = Field(1, gt=0, le=1000)
+    backbone_weights: Text | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> SegmentationRecipe:
         if self.architecture not in SEGMENTERS:
             raise ValueError(f"architecture: {self.architecture!r}: {did_you_mean(self.architecture, SEGMENTERS)}")
-        if not 0 < self.scale[0] <= self.scale[1]:
-            raise ValueError(f"scale: expected two ascending positive factors, got {list(self.scale)}")
+        if not 0 < self.scale[0] <= self.scale[1] <= 16:
+            raise ValueError(f"scale: expected two ascending positive factors up to 16, got {list(self.scale)}")
         return self
 
     def prepare(self) -> Segmentation:

@@ -77,11 +77,7 @@ class Training(Evaluator):
 
     def to_recipe(self) -> dict[str, Any]:
         """As in Evaluator."""
-        training = self.load()
-        settings = training.model_dump(mode="json", exclude_unset=True)
-        if training.data_dir is not None:
-            settings["data_dir"] = str(Path(training.data_dir).absolute())
-        return settings
+        return self.load().model_dump(mode="json", exclude_unset=True)
 
     def score(self, code: Code, seed: int) -> float:
         """Train the code's network with a seed of its own and score it."""
