@@ -10,6 +10,10 @@ class AutoBSSError(Exception):
     """Base of every error below."""
 
 
+class AutoBSSWarning(UserWarning):
+    """What a user should know though it goes on. The command prints it as one line."""
+
+
 class CodeError(AutoBSSError, ValueError):
     """A block-stacking code that is no network of its family."""
 

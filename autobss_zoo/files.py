@@ -24,7 +24,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         OSError: As `check_output`, or if the disk is full.
     """
     path, replaced = Path(path), check_output(path)
-    place = Path(os.path.realpath(path))
+    place = _behind_links(path)
     with tempfile.TemporaryDirectory(dir=place.parent if replaced else None, prefix=".writing-") as folder:
         finished = Path(folder) / path.name
         try:
@@ -59,7 +59,7 @@ def check_output(path: str | os.PathLike[str]) -> bool:
             folder, a socket, a disk or a circle of links.
     """
     path = Path(path)
-    folder = Path(os.path.realpath(path)).parent
+    folder = _behind_links(path).parent
     try:
         found = os.stat(path)
     except FileNotFoundError:
@@ -74,6 +74,10 @@ def check_output(path: str | os.PathLike[str]) -> bool:
     if (found and not os.access(path, os.W_OK)) or (replaced and not os.access(folder, os.W_OK)):
         raise PermissionError(f"{path}: nothing may be written there; choose another place or change its permissions")
     return replaced
+
+
+def _behind_links(path: Path) -> Path:
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def _is_output(found: os.stat_result) -> bool:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import io
 import sys
+from contextlib import suppress
 from typing import Any
+
+_LONGEST = 500
 
 
 def add_verb(commands: Any, name: str, run: Any, summary: str) -> argparse.ArgumentParser:
@@ -33,3 +36,12 @@ def print_rich(renderable: Any) -> None:
         console.print(renderable)
         renderable = console.file.getvalue().rstrip("\n")
     print(renderable)
+
+
+def complain(kind: str, what: object) -> None:
+    """Say an error or a warning in one line on stderr, whatever text it comes with."""
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(str(what).split()))
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST - 100]} [...] {text[-90:]}"
+    with suppress(OSError):  # nobody can be told
+        print(f"autobss: {kind}: {text}", file=sys.stderr, flush=True)

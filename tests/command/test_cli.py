@@ -152,6 +152,11 @@ def test_interrupts_and_missing_extras(capsys, monkeypatch):
         (ImportError("broken", name="matplotlib"), 1, "pip install 'autobss-zoo[plot]'"),
         (RuntimeError("two\nlines"), 1, "two lines"),
         (RuntimeError(), 1, "RuntimeError()"),
+        (ValueError("a\x1b[31m\x00b\u2028\udc80"), 2, r"error: a\x1b[31m\x00b \udc80" + "\n"),
+        (ValueError("x" * 10_000 + "the end"), 2, "xxthe end"),
+        (KeyError("a"), 1, "unexpected KeyError: 'a' (AUTOBSS_TRACEBACK=1 shows where)"),
+        (MemoryError(), 1, "unexpected MemoryError"),
+        (RecursionError("too deep"), 1, "unexpected RecursionError: too deep"),
     ):
 
         class Verbs:
@@ -164,8 +169,10 @@ def test_interrupts_and_missing_extras(capsys, monkeypatch):
 
         monkeypatch.setattr(autobss_search.command.cli, "VERBS", (Verbs,))
         found, out, err = run(capsys, "fail")
-        assert (found, out) == (code, "")
+        assert (found, out, err.count("\n")) == (code, "", 1)
+        assert err.startswith("autobss: error: ")
         assert message in err
+        assert len(err) < 600
 
 
 @pytest.mark.parametrize("verb", [[], ["list"], ["info"], ["compare"], ["export"]])

@@ -120,8 +120,8 @@ def test_a_timeout_is_positive(timeout):
         (["--executor", "here", "--timeout", "5"], "give --executor processes"),
         (["--executor", "ray", "--gpus-per-trial", "3", "--nodes-per-trial", "2"], "gpus: expected a multiple of 2"),
         (["--executor", "ray", "--gpus-per-trial", "1.5"], "or a share of one GPU, got 1.5"),
-        (["--executor", "ray", "--retries", "-1"], "retries: expected at least 0, got -1"),
-        (["--timeout", "0"], "timeout: expected a positive number"),
+        (["--executor", "ray", "--retries", "-1"], "retries: expected an integer from 0 up to 2147483647, got '-1'"),
+        (["--timeout", "0"], "timeout: expected a number from 0.001 to 1e+08, got '0'"),
         (["--executor", "slurm"], "invalid choice: 'slurm'"),
     ],
 )

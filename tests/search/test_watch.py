@@ -276,8 +276,8 @@ def test_another_study_in_the_same_folder_is_shown_from_its_begin(tmp_path):
         (["nowhere"], 1, "nowhere: there is no study here; `autobss search` starts one"),
         (["."], 1, ".: there is no study here"),
         ([".", "--once"], 1, ".: there is no study here"),
-        ([".", "--interval", "0"], 2, "interval: expected 0.1 to 3600 seconds, got 0"),
-        ([".", "--interval", "nan"], 2, "interval: expected 0.1 to 3600 seconds, got nan"),
+        ([".", "--interval", "0"], 2, "--interval: expected a number from 0.1 to 3600, got '0'"),
+        ([".", "--interval", "nan"], 2, "--interval: expected a number from 0.1 to 3600, got 'nan'"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, arguments, code, message):

@@ -135,7 +135,7 @@ def test_what_is_no_place_for_a_file(tmp_path, monkeypatch):
         "to_folder": "to_folder: is a folder",
         "socket": "socket: is a socket",
         "loop": "symbolic links: 'loop'",
-        "missing/file": "missing/file: the folder .*missing does not exist",
+        "missing/file": "missing/file: the folder missing does not exist",
         "dangling": "dangling: the folder .*missing does not exist",
         "file/below": "Not a directory: 'file/below'",
         "x" * 300: "File name too long: 'xxx",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from .numbers import integer, number
+
 if TYPE_CHECKING:
     from ..executors import Executor
 
@@ -19,19 +21,23 @@ def add_executor_options(verb: argparse.ArgumentParser) -> None:
         choices=("here", "processes", "ray"),
         help="this process, processes of this machine, or a Ray cluster (here; processes with --workers or --timeout)",
     )
-    options.add_argument("--workers", type=int, metavar="N", help="processes (one for each GPU, or one)")
-    options.add_argument("--timeout", type=float, metavar="SECONDS", help="stop an attempt that takes longer (never)")
+    options.add_argument("--workers", type=integer(most=1024), metavar="N", help="processes (one for each GPU, or one)")
+    options.add_argument(
+        "--timeout", type=number(0.001, 1e8), metavar="SECONDS", help="stop an attempt that takes longer (never)"
+    )
     options.add_argument(
         "--address", help="Ray: the cluster, e.g. auto or ray://host:10001 (RAY_ADDRESS, or a new one)"
     )
-    options.add_argument("--cpus-per-trial", type=float, metavar="N", help="Ray: CPUs of each trial (1)")
+    options.add_argument("--cpus-per-trial", type=number(0, 1e6), metavar="N", help="Ray: CPUs of each trial (1)")
     options.add_argument(
-        "--gpus-per-trial", type=float, metavar="N", help="Ray: GPUs of each trial; torchrun if several"
+        "--gpus-per-trial", type=number(0, 1e6), metavar="N", help="Ray: GPUs of each trial; torchrun if several"
     )
     options.add_argument(
-        "--nodes-per-trial", type=int, metavar="N", help="Ray: nodes that each trial is spread over (1)"
+        "--nodes-per-trial", type=integer(most=1000), metavar="N", help="Ray: nodes that each trial is spread over (1)"
     )
-    options.add_argument("--retries", type=int, metavar="N", help="Ray: new starts after a worker or node was lost (3)")
+    options.add_argument(
+        "--retries", type=integer(0), metavar="N", help="Ray: new starts after a worker or node was lost (3)"
+    )
 
 
 def make_executor(arguments: argparse.Namespace) -> Executor:

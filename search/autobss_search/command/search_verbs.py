@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import warnings
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..console import add_verb, print_rich
 from .executor_options import add_executor_options, make_executor
+from .numbers import integer, number
 
 if TYPE_CHECKING:
     from ..executors import Executor
@@ -38,9 +38,9 @@ def add_commands(commands: Any) -> None:
     source.add_argument("--table", metavar="FILE", help="a table of finished trainings to look scores up in")
     verb.add_argument("--data-dir", metavar="FOLDER", help="where the training's data are")
     verb.add_argument("--searcher", help="autobss (default), paper, random, evolution or local")
-    verb.add_argument("--rounds", type=int, help="rounds (4)")
-    verb.add_argument("--batch", type=int, help="codes in a round (16)")
-    verb.add_argument("--seed", type=int, help="of the search (0)")
+    verb.add_argument("--rounds", type=integer(), help="rounds (4)")
+    verb.add_argument("--batch", type=integer(), help="codes in a round (16)")
+    verb.add_argument("--seed", type=integer(0), help="of the search (0)")
     verb.add_argument("--enqueue", action="append", metavar="CODE", help="a code to score in the first round; repeat")
     verb.add_argument("--storage", metavar="URL", help="a PostgreSQL or MySQL database instead of a file in the folder")
     verb.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. training.epochs=10; repeat")
@@ -58,18 +58,20 @@ def add_commands(commands: Any) -> None:
 
     verb = add_verb(commands, "watch", _watch, "show a search as it runs, until it has finished")
     verb.add_argument("folder", type=Path, metavar="FOLDER", help="the study's folder")
-    verb.add_argument("--interval", type=float, default=2.0, metavar="SECONDS", help="between two looks (2)")
+    verb.add_argument(
+        "--interval", type=number(0.1, 3600), default=2.0, metavar="SECONDS", help="between two looks (2)"
+    )
     verb.add_argument("--once", action="store_true", help="show it as it is now, and end")
 
     verb = add_verb(commands, "report", _report, "show what a search found")
     verb.add_argument("folder", type=Path, metavar="FOLDER", help="the study's folder")
-    verb.add_argument("--top", type=int, default=10, metavar="N", help="show the N best codes (10)")
+    verb.add_argument("--top", type=integer(), default=10, metavar="N", help="show the N best codes (10)")
     verb.add_argument("--csv", type=Path, metavar="FILE", help="write every trial as CSV")
     verb.add_argument("--json", type=Path, metavar="FILE", help="write every trial as JSON")
     verb.add_argument("--plots", type=Path, metavar="FOLDER", help="draw history, refining and stage allocation")
     verb.add_argument("--html", type=Path, metavar="FILE", help="write a page with interactive plots and tables")
     verb.add_argument("--export", type=Path, metavar="OUT.onnx", help="write a trained network as ONNX")
-    verb.add_argument("--trial", type=int, metavar="N", help="the trial to export (the searcher's answer)")
+    verb.add_argument("--trial", type=integer(0), metavar="N", help="the trial to export (the searcher's answer)")
 
 
 def _search(arguments: argparse.Namespace) -> int:
@@ -97,8 +99,6 @@ def _resume(arguments: argparse.Namespace) -> int:
 
 def _watch(arguments: argparse.Namespace) -> int:
     folder, interval = arguments.folder, arguments.interval
-    if not 0.1 <= interval <= 3600:
-        raise ValueError(f"interval: expected 0.1 to 3600 seconds, got {interval:g}")
     with suppress(KeyboardInterrupt):
         from ..reports.watch import watch
 
@@ -130,7 +130,6 @@ def _run(folder: Path, recipe: SearchRecipe, executor: Executor) -> int:
     console = Console(stderr=True, width=None if sys.stderr.isatty() else 160)
     columns = (TextColumn("scored"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with (
-        warnings.catch_warnings(),
         Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress,
         Study(
             folder,
@@ -143,7 +142,6 @@ def _run(folder: Path, recipe: SearchRecipe, executor: Executor) -> int:
             asynchronous=recipe.asynchronous,
         ) as study,
     ):
-        warnings.showwarning = lambda text, *_: console.print(f"warning: {text}", highlight=False)
         if not (folder / RECIPE).exists():
             write_atomically(folder / RECIPE, recipe.dump().encode())
         task = progress.add_task("scored", total=recipe.rounds * recipe.batch)

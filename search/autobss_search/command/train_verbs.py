@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..console import add_verb, print_rich
+from .numbers import integer
 
 if TYPE_CHECKING:
     from autobss_zoo.training import TrainingRecipe, World
@@ -44,9 +45,11 @@ def add_commands(commands: Any) -> None:
     )
     verb.add_argument("--data-dir", metavar="FOLDER", help="where the data are")
     verb.add_argument("--weights", metavar="FILE", help="a state dict of your own (safetensors or pth)")
-    verb.add_argument("--input-size", type=int, metavar="N", help="side of the images in pixels (as published)")
-    verb.add_argument("--batch-size", type=int, default=256, metavar="N", help="images at a time (256)")
-    verb.add_argument("--workers", type=int, default=4, metavar="N", help="processes that read images (4)")
+    verb.add_argument(
+        "--input-size", type=integer(most=65536), metavar="N", help="side of the images in pixels (as published)"
+    )
+    verb.add_argument("--batch-size", type=integer(most=65536), default=256, metavar="N", help="images at a time (256)")
+    verb.add_argument("--workers", type=integer(0, 1024), default=4, metavar="N", help="processes that read images (4)")
     verb.add_argument("--pictures", type=Path, metavar="FOLDER", help="draw predictions beside the truth (coco, voc)")
     verb.add_argument("--device", help=_DEVICE)
     verb.add_argument("--json", action="store_true", help="print JSON")

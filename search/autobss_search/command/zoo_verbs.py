@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..console import add_verb, make_console, print_rich
+from .numbers import integer
 
 if TYPE_CHECKING:
     from autobss_zoo import Code, Entry, Setting
@@ -54,15 +55,9 @@ def add_commands(commands: Any) -> None:
 
 
 def _add_input(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--input-size", type=_positive, metavar="N", help="side of the image in pixels")
-    parser.add_argument("--in-chans", type=_positive, metavar="N", help="channels of the image (mostly 3)")
-    parser.add_argument("--num-classes", type=_positive, metavar="N", help="classes (mostly 1000)")
-
-
-def _positive(text: str) -> int:
-    if text.isdecimal() and 0 < int(text[:6]) <= _MOST:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"expected a positive integer up to {_MOST}, got {text!r}")
+    parser.add_argument("--input-size", type=integer(most=_MOST), metavar="N", help="side of the image in pixels")
+    parser.add_argument("--in-chans", type=integer(most=_MOST), metavar="N", help="channels of the image (mostly 3)")
+    parser.add_argument("--num-classes", type=integer(most=_MOST), metavar="N", help="classes (mostly 1000)")
 
 
 def _list(arguments: argparse.Namespace) -> int:

@@ -23,6 +23,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from autobss_zoo.errors import AutoBSSWarning
+
 from ..errors import SpaceError
 from ..spaces.space import Space
 
@@ -252,7 +254,7 @@ def candidate_set(
 
 
 def _warn_fewer(space: Space, found: int, n: int) -> None:
-    warnings.warn(f"{space.family}: only {found:,} distinct candidates instead of {n:,}", stacklevel=3)
+    warnings.warn(f"{space.family}: only {found:,} distinct candidates instead of {n:,}", AutoBSSWarning, stacklevel=3)
 
 
 def _keys(rows: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from autobss_zoo.codes import Code
+from autobss_zoo.errors import AutoBSSWarning
 
 from ..errors import SpaceError
 from ..spaces.space import Space
@@ -113,7 +114,8 @@ class Searcher(ABC):
         if not codes:
             raise SpaceError(f"all codes of the space were asked for: {len(known):,}")
         if len(codes) < n:
-            warnings.warn(f"{self.space.family}: only {len(codes)} new codes are left instead of {n}", stacklevel=3)
+            fewer = f"{self.space.family}: only {len(codes)} new codes are left instead of {n}"
+            warnings.warn(fewer, AutoBSSWarning, stacklevel=3)
         return codes
 
     @abstractmethod
