@@ -15,7 +15,7 @@ from .families.family import shown, titles
 from .files import write_atomically
 from .models import setting_of
 from .recipes import resolve
-from .registry import Entry, entries
+from .registry import Entry, entries, timm_name
 
 ROOT = Path(__file__).parents[1]
 PAPER = '"AutoBSS: An Efficient Algorithm for Block Stacking Style Search" (Zhang, Zhang, Zhong; NeurIPS 2020)'
@@ -216,8 +216,7 @@ def trained_card(model: Any, name: str, facts: Mapping[str, Any], settings: Mapp
         facts: found_by, source, data, data_licence, recipe, accuracy (a text) and machine.
         settings: Of the training.
     """
-    timm_name = "autobss_" + name.replace("_autobss", "")
-    load = f'''model = timm.create_model("{timm_name}", pretrained=True)
+    load = f'''model = timm.create_model("{timm_name(name)}", pretrained=True)
 model = autobss_zoo.create_model("{name}", pretrained=True)
 model = autobss_zoo.from_pretrained("<this folder or repository>")'''
     return f"""{_of_model(model, load).replace("# " + str(model.about.code), f"# {name}", 1)}

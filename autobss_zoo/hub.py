@@ -14,7 +14,6 @@ import timm
 import torch
 from huggingface_hub import CommitInfo, HfApi
 from safetensors.torch import save
-from timm.models._hub import save_config_for_hf
 from timm.utils import unwrap_model
 from torch import nn
 
@@ -26,6 +25,7 @@ from .errors import WeightsError
 from .families import family_of
 from .files import replacing
 from .models import FROM_CODE, setting_of
+from .timm_private import save_config_for_hf
 from .weights import CONFIG_NAME, WEIGHTS_NAME, download, read_config, sha256, verify
 
 

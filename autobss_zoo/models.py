@@ -7,18 +7,16 @@ from typing import Any
 
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models import create_model as timm_create_model
-from timm.models._builder import resolve_pretrained_cfg
 from torch import nn
 
-from . import composed, registry
+from . import autobss, composed, registry
 from .about import About
 from .codes import Code
 from .cost import Setting
 from .errors import AutoBSSError, WeightsError
 from .families import family_of
+from .timm_private import resolve_pretrained_cfg
 from .weights import adapt_state_dict, check_source, unpublished
-
-__all__: list[str] = []
 
 FROM_CODE = "autobss_from_code"
 """timm's name of the entry point that builds any code: timm.create_model(FROM_CODE, code="resnet18{...}")."""
@@ -61,9 +59,6 @@ def _default_cfg(code: Code, **fields: Any) -> dict[str, Any]:
     }
 
 
-default_cfgs: dict[str, Any] = {}  # where timm looks for the configurations of the names that are registered
-
-
 def register(entry: registry.Entry) -> None:
     """Enter a network into timm's registry in both spellings, with a tag for each of its published weights."""
     base = _default_cfg(entry.code, description=f"{entry.code}, {entry.source}")
@@ -72,29 +67,33 @@ def register(entry: registry.Entry) -> None:
         cfgs: dict[str, Any] = {
             f"{name}.{tag}".rstrip("."): {**base, **source} for tag, source in (tags or {"": {}}).items()
         }
-        default_cfgs.update(generate_default_cfgs(cfgs))
-        globals()[name] = register_model(_entrypoint(name, entry))
+        autobss.default_cfgs.update(generate_default_cfgs(cfgs))
+        _enter(name, _entrypoint(name, entry), f"{entry.code}, {entry.source}. Arguments as in timm.create_model.")
 
 
 def _entrypoint(name: str, entry: registry.Entry) -> Callable[..., nn.Module]:
     def create(pretrained: bool = False, **kwargs: Any) -> nn.Module:
         return _create(name, entry.code, pretrained, kwargs, entry)
 
-    create.__name__ = create.__qualname__ = name
-    create.__doc__ = f"{entry.code}, {entry.source}. Arguments as in timm.create_model."
     return create
+
+
+def _enter(name: str, create: Callable[..., nn.Module], doc: str) -> None:
+    """Enter a function into timm's registry, as one of the module of such functions and not of this one."""
+    create.__name__ = create.__qualname__ = name
+    create.__module__, create.__doc__ = autobss.__name__, doc
+    register_model(create)
+
+
+def _from_code(pretrained: bool = False, code: str | Code | None = None, **kwargs: Any) -> nn.Module:
+    if code is None:
+        raise AutoBSSError(f'{FROM_CODE}: expected a code, e.g. code="resnet18{{64,64,256,512,2,3,4,1}}"')
+    return _create(FROM_CODE, code if isinstance(code, Code) else Code.parse(code), pretrained, kwargs)
 
 
 for _entry in registry.entries().values():
     register(_entry)
-
-
-@register_model
-def autobss_from_code(pretrained: bool = False, code: str | Code | None = None, **kwargs: Any) -> nn.Module:
-    """Any code of any family, e.g. code="resnet18{64,64,256,512,2,3,4,1}". Other arguments as in timm.create_model."""
-    if code is None:
-        raise AutoBSSError(f'{FROM_CODE}: expected a code, e.g. code="resnet18{{64,64,256,512,2,3,4,1}}"')
-    return _create(FROM_CODE, code if isinstance(code, Code) else Code.parse(code), pretrained, kwargs)
+_enter(FROM_CODE, _from_code, 'Any code, e.g. code="resnet18{64,64,256,512,2,3,4,1}". As timm.create_model otherwise.')
 
 
 def setting_of(model: Any) -> Setting:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cache
@@ -21,6 +21,7 @@ from .codes import Code
 from .cost import Cost, Setting
 from .errors import UnknownNameError, WeightsError, did_you_mean
 from .families import Family, family_of
+from .names import check_name
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ class Entry:
 
     @property
     def timm_name(self) -> str:
-        """The name in timm's name space: resnet50_autobss is autobss_resnet50 there."""
-        return "autobss_" + self.name.replace("_autobss", "")
+        """The name in timm's name space."""
+        return timm_name(self.name)
 
     @property
     def family(self) -> Family:
@@ -94,11 +95,36 @@ def entries() -> dict[str, Entry]:
     found = {name: _entry(name, **fields) for name, fields in data["models"].items()}
     for folder in _published():
         entry = read_published(folder)
-        if (known := found.setdefault(entry.name, entry)) is not entry:
-            if known.code != entry.code:
-                raise WeightsError(f"{folder}: is of {entry.code}, but {entry.name} is {known.code}")
-            found[entry.name] = replace(known, weights={**known.weights, **entry.weights})
+        known = check_free(entry.name, entry.code, found.values(), folder)
+        found[entry.name] = replace(known, weights={**known.weights, **entry.weights}) if known else entry
     return found
+
+
+def check_free(name: str, code: Code, known: Iterable[Entry], where: Any) -> Entry | None:
+    """The entry that has a name already, None if there is none.
+
+    Args:
+        name: A name, which must be of no other code in either spelling.
+        code: Its code.
+        known: The entries.
+        where: What begins an error.
+
+    Raises:
+        WeightsError: If the name is of another code.
+    """
+    spellings = {name, timm_name(name)}
+    for entry in known:
+        if spellings & {entry.name, entry.timm_name}:
+            if (entry.name, entry.code) == (name, code):
+                return entry
+            also = "" if entry.name == name else f", which is {timm_name(name)} in timm too"
+            raise WeightsError(f"{where}: {entry.name} is {entry.code} already{also}; {name} cannot be {code}")
+    return None
+
+
+def timm_name(name: str) -> str:
+    """The name in timm's name space of a name in the zoo's spelling: resnet50_autobss is autobss_resnet50 there."""
+    return "autobss_" + name.replace("_autobss", "")
 
 
 def _entry(name: str, family: str, code: list, measured: Mapping, **fields) -> Entry:
@@ -132,6 +158,7 @@ def read_published(folder: Path) -> Entry:
             "sha256": config["sha256"],
             "accuracy": facts["accuracy"],
         }
+        check_name(facts["name"], facts["tag"])
         code = Code.parse(config["code"])
         setting = Setting(weights["input_size"][-1], weights["input_size"][0], weights["num_classes"])
         return Entry(
@@ -145,6 +172,8 @@ def read_published(folder: Path) -> Entry:
             setting,
             weights={facts["tag"]: weights},
         )
+    except WeightsError as error:
+        raise WeightsError(f"{folder}: {error}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{folder}: no published network ({error!r}); `autobss publish` writes one") from None
 

@@ -23,11 +23,16 @@ class _Finder(MetaPathFinder):
         if fullname != "timm" or self not in sys.meta_path:
             return None
         sys.meta_path.remove(self)
-        spec: Any = find_spec(fullname)
+        try:
+            spec: Any = find_spec(fullname)
+        finally:
+            sys.meta_path.insert(0, self)  # who asks for the spec may only want to know whether timm is there
         if spec is not None and spec.loader is not None:
             run = spec.loader.exec_module
 
             def exec_module(timm: Any) -> None:
+                if self in sys.meta_path:
+                    sys.meta_path.remove(self)
                 run(timm)
                 import_module(self._module)
 

@@ -18,11 +18,11 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from timm.models._builder import _resolve_pretrained_source
 from torch import nn
 
 from . import registry
 from .errors import WeightsError
+from .timm_private import resolve_pretrained_source
 
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
@@ -79,8 +79,8 @@ def check_source(entry: registry.Entry | None, cfg: Mapping[str, Any], cache_dir
     Raises:
         WeightsError: If there are no weights, if they cannot be had, or if a checksum does not match.
     """
-    kind, place = source = _resolve_pretrained_source(dict(cfg))  # what timm is going to load
-    published = [w for w in (entry.weights.values() if entry else ()) if _resolve_pretrained_source(dict(w)) == source]
+    kind, place = source = resolve_pretrained_source(dict(cfg))  # what timm is going to load
+    published = [w for w in (entry.weights.values() if entry else ()) if resolve_pretrained_source(dict(w)) == source]
     config = None
     if not kind:
         raise WeightsError(unpublished(entry))

@@ -7,10 +7,10 @@ from functools import partial
 from typing import Any
 
 from timm.layers import DropPath, create_aa, create_conv2d, get_act_layer, get_norm_act_layer
-from timm.models._efficientnet_blocks import InvertedResidual
-from timm.models._efficientnet_builder import decode_arch_def, efficientnet_init_weights
 from timm.models.efficientnet import EfficientNet
 from torch import nn
+
+from ..timm_private import InvertedResidual, decode_arch_def, efficientnet_init_weights
 
 
 class ExactInvertedResidual(InvertedResidual):

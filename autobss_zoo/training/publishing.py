@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -14,9 +13,10 @@ import torch
 
 from .. import registry
 from ..cards import trained_card
-from ..errors import AutoBSSError, TrainingError, WeightsError
+from ..errors import TrainingError, WeightsError
 from ..files import write_atomically
 from ..hub import from_pretrained
+from ..names import check_name
 from ..plots import COLOURS, save
 from ..weights import CONFIG_NAME
 from ..yaml_text import write_yaml
@@ -135,20 +135,16 @@ def upload(folder: str | Path, repo_id: str, *, token: str | None = None, privat
 
 
 def _check_name(name: str, tag: str, settings: TrainingRecipe, target: Path) -> None:
-    for what, text in (("name", name), ("tag", tag)):
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", text):
-            raise WeightsError(f"{what}: expected small letters, digits and _, as in resnet_small.fmnist, got {text!r}")
+    check_name(name, tag)
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise WeightsError(f"{target}: is a file or a link, and would be replaced by a folder; choose another place")
-    try:
-        known = registry.get(name)
-    except AutoBSSError:
-        return
-    replaced = [
-        Path(weights.get("file", "")).parent.resolve() == target.resolve() for weights in known.weights.values()
-    ]
-    if known.code != settings.code and (known.of_paper or not all(replaced)):
-        raise WeightsError(f"name: {name} is {known.code} already, and this training's network {settings.code}")
+
+    def replaced(entry: registry.Entry) -> bool:
+        places = [Path(weights.get("file", "")).parent.resolve() for weights in entry.weights.values()]
+        return not entry.of_paper and all(place == target.resolve() for place in places)
+
+    others = [entry for entry in registry.entries().values() if not replaced(entry)]
+    registry.check_free(name, settings.code, others, "name")
 
 
 def _interval(accuracy: Accuracy) -> str:

@@ -38,6 +38,7 @@ CREATE = "print(timm.create_model('autobss_resnet18', num_classes=2).about.code)
         "import autobss_zoo, timm",
         "import timm, autobss_zoo",
         "import autobss_zoo; import timm.models; import timm",
+        "import autobss_zoo, importlib.util; importlib.util.find_spec('timm'); import timm",
         "import autobss_zoo.codes; from timm.models import create_model; import timm",
         "import autobss_zoo; autobss_zoo.create_model('resnet18_original'); import timm",
     ],

@@ -77,7 +77,7 @@ def test_detectors_and_segmenters_follow_the_code():
     kind = DetectorKind("retinanet", 8)
     setting = Setting(96, num_classes=3)
     assert kind.macs(get_family("resnet18_r"), code, setting) == kind.macs(get_family("resnet18"), inner, setting)
-    assert create_segmenter("psanet", code, 3, width=8).arguments["input_size"] == 96
+    assert create_segmenter("psanet", code, 3, width=8).about.arguments["input_size"] == 96
 
 
 @pytest.mark.parametrize(

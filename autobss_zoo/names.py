@@ -1,0 +1,50 @@
+"""Which names a published network can have: in timm it must replace none of timm's own."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib.machinery import PathFinder
+from keyword import iskeyword
+from pathlib import Path
+
+from .errors import WeightsError
+
+_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_RESERVED = {"dependencies", "autobss_from_code"}  # torch.hub's, and the entry point of any code
+
+# How timm's files state its networks, and the names that these had before.
+_NETWORK = re.compile(r"^@register_model\s+def (\w+)", re.MULTILINE)
+_FORMER = re.compile(r"^register_model_deprecations\((.*?)^\}\)", re.MULTILINE | re.DOTALL)
+_KEY = re.compile(r"^\s+['\"](\w+)['\"]\s*:", re.MULTILINE)
+
+
+@cache
+def timms_names() -> frozenset[str]:
+    """The names of timm's own networks, read off its files: to import it takes seconds, and torch."""
+    spec = PathFinder.find_spec("timm")
+    if spec is None or spec.origin is None:
+        return frozenset()
+    names: set[str] = set()
+    for file in (Path(spec.origin).parent / "models").glob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        names.update(_NETWORK.findall(text))
+        for former in _FORMER.findall(text):
+            names.update(_KEY.findall(former))
+    return frozenset(names)
+
+
+def check_name(name: str, tag: str) -> None:
+    """Check the name and the tag of a published network.
+
+    Raises:
+        WeightsError: If one is no identifier of small letters, or the name is one of timm's.
+    """
+    for what, text in (("name", name), ("tag", tag)):
+        if not _PATTERN.fullmatch(text) or iskeyword(text):
+            raise WeightsError(
+                f"{what}: expected up to 64 small letters, digits and _, as in resnet_small.fmnist, got {text[:80]!r}"
+            )
+    if name in _RESERVED or name in timms_names():
+        owner = "is reserved" if name in _RESERVED else "is a network of timm's"
+        raise WeightsError(f"name: {name} {owner}; choose another, such as {name}_autobss")
