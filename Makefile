@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test test-slow lint format types cards benchmarks peers asynchronous study clean
+.PHONY: setup demo test test-slow test-core test-pythons coverage lint format types cards benchmarks peers asynchronous \
+	study clean
 
 setup: $(READY)
 
@@ -22,6 +23,16 @@ test: $(READY)  ## the fast tests
 
 test-slow: $(READY)  ## the tests that take minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m slow
+
+test-core: $(READY)  ## what needs no torch, without torch, on every Python that the machine has
+	.ci/pythons core
+
+test-pythons: $(READY)  ## the fast tests on each of these with everything, and on the oldest torch and timm (20 GB)
+	.ci/pythons all
+
+coverage: $(READY)  ## lines and branches that the fast tests run, in processes that they start, too
+	mkdir -p outputs/coverage
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --cov --cov-report=term --cov-report=html:outputs/coverage/html
 
 lint: $(READY)
 	$(BIN)/lint-imports
@@ -54,4 +65,4 @@ study: $(READY)  ## AutoBSS, random search and the hand-made network on Fashion-
 	$(BIN)/python benchmarks/fashion_mnist.py --scale $(SCALE) --publish
 
 clean:
-	rm -rf .venv outputs
+	rm -rf .venv .venvs outputs
