@@ -1,0 +1,528 @@
+"""Bad inputs of the command, made up from the structure of good ones: what `bad_inputs.py` tries.
+
+A class is a function that prepares a folder and returns the command. It draws everything from the random generator that
+it is given, so that a case is known by its class, its number and the seed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import socket
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import yaml
+
+CODE = "resnet18_small{8,8,16,16,1,1,1,1}"
+TRAINING = {"base": "small/digits", "model": CODE, "input_size": 8, "epochs": 1, "batch_size": 256, "holdout": 0.25,
+            "learning_rate": 0.1, "seed": 0, "warmup_epochs": 0, "weight_decay": 0.0005}  # fmt: skip
+SPACE = {"family": "resnet18_small", "C": {"step": 8, "high": [16, 16, 32, 32]}, "L": {"step": 1, "high": 2},
+         "budget": {"macs": "20M"}}  # fmt: skip
+SEARCH = {"rounds": 1, "batch": 2, "seed": 0, "searcher": "random", "budget": {"macs": 1000}}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command in a folder.
+
+    Attributes:
+        arguments: Of `autobss`.
+        refused: Whether it has to be; a damaged input may also be a legal one.
+        environment: Variables that are set.
+        output: Where standard output goes: a file, "full" (a disk without room) or "closed".
+        ended_after: Seconds after which the process is asked to end; never when None.
+    """
+
+    arguments: list[str]
+    refused: bool = True
+    environment: dict[str, str] = field(default_factory=dict)
+    output: str = "file"
+    ended_after: float | None = None
+
+
+@dataclass(frozen=True)
+class Made:
+    """Good inputs in a folder: network/, run/ (a training), study/ and table.json."""
+
+    folder: Path
+
+    def copy(self, name: str) -> str:
+        """Put one of them into the working folder."""
+        source = self.folder / name
+        if source.is_dir():
+            shutil.copytree(source, name)
+        else:
+            shutil.copy(source, name)
+        return name
+
+
+Maker = Callable[[Random, Made], Case]
+CLASSES: dict[str, Maker] = {}
+
+
+def bad(maker: Maker) -> Maker:
+    """Register a class of bad inputs by its function's name."""
+    CLASSES[maker.__name__.replace("_", " ")] = maker
+    return maker
+
+
+# What is odd
+
+
+def text(r: Random) -> str:
+    """A text that nobody expects; never empty of surprises, free of NUL, at most 255 bytes unless it says so."""
+    alphabets = (
+        "abc",
+        "a\n\r\t",
+        "\x1b[31m\x07",
+        "\u202eж漢😀",
+        "{}[],:&*!|>'\"%@`",
+        "../",
+        "-",
+        " ",
+        "0123456789",
+        "\udcff\udc80",
+    )
+    return r.choice((
+        lambda: "".join(r.choice(r.choice(alphabets)) for _ in range(r.randint(1, 30))),
+        lambda: r.choice(("", ".", "..", "~", "-", "--", "/", "null", "nan", "con", "%s", "{}", "$HOME", "__class__")),
+        lambda: r.choice("xé\n") * r.choice((60, 120, 5000)),
+    ))()  # fmt: skip
+
+
+def file_name(r: Random) -> str:
+    """A text that can be a file's name."""
+    name = text(r).replace("/", "")[:60]
+    return name if name.strip(".") else "odd\nname"
+
+
+def value(r: Random, depth: int = 0) -> Any:
+    """A value of JSON or YAML that nobody expects."""
+    kinds: tuple[Callable[[], Any], ...] = (
+        lambda: None,
+        lambda: r.choice((True, False)),
+        lambda: r.choice((0, -1, 2, 7, 2**31, 2**63, -(2**64), 10**23, 10**400)),
+        lambda: r.choice((0.5, -0.0, 1e-300, 1e308, math.nan, math.inf, -math.inf)),
+        lambda: text(r).encode("utf-8", "replace").decode(),
+        lambda: [value(r, depth + 1) for _ in range(r.randint(0, 3))],
+        lambda: {r.choice(("a", "kind", "base", "file", "url")): value(r, depth + 1) for _ in range(r.randint(0, 3))},
+        lambda: [0] * 20_000,
+    )
+    return r.choice(kinds if depth < 3 else kinds[:5])()
+
+
+def number(r: Random, least: int) -> str:
+    """A text that is no number of at least `least`, as an option's value."""
+    return r.choice((
+        lambda: str(least - r.randint(1, 2 ** r.randint(1, 80))),
+        lambda: r.choice(("nan", "inf", "-inf", "1e400", "-1e400", "0x10", "1,000", "--1", "three", "1e", "∞")),
+        lambda: "9" * r.randint(20, 5000),
+        lambda: r.choice(("", " ", text(r) + "x")),
+    ))()  # fmt: skip
+
+
+def nodes(tree: Any, path: tuple = ()) -> list[tuple]:
+    """The paths of all nodes of a tree of mappings and lists."""
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    return [path, *(p for key, child in items for p in nodes(child, (*path, key)))]
+
+
+def mutated(r: Random, tree: Any) -> Any:
+    """A tree with one to three changes of values, keys or structure."""
+    tree = json.loads(json.dumps(tree))
+    for _ in range(r.choice((1, 1, 1, 2, 3))):
+        path = r.choice(nodes(tree))
+        if not path:
+            if r.random() < 0.1:
+                return value(r)
+            continue
+        *above, last = path
+        parent = tree
+        for key in above:
+            parent = parent[key]
+        change = r.randrange(4)
+        if change == 0 and isinstance(parent, dict):
+            del parent[last]
+        elif change == 1 and isinstance(parent, dict):
+            parent[r.choice(("unknown", text(r), f"{last}s", ""))] = value(r)
+        elif change == 2:
+            parent[last] = [parent[last]] if r.random() < 0.5 else {"value": parent[last]}
+        else:
+            parent[last] = value(r)
+    return tree
+
+
+def spoilt(r: Random, content: bytes) -> bytes:
+    """Bytes that were damaged: cut off, overwritten, emptied, of another format, or deeper than anybody reads."""
+    size = max(1, len(content))
+    place, deep = r.randrange(size), r.choice((200, 5000, 200_000))
+    return r.choice((
+        lambda: content[:place],
+        lambda: content[:place] + r.randbytes(r.randint(1, 64)) + content[place + 64 :],
+        lambda: b"",
+        lambda: r.randbytes(r.randint(1, 4096)),
+        lambda: b"\x80\x04\x95" + r.randbytes(40),  # a pickle
+        lambda: b"PK\x03\x04" + r.randbytes(400),
+        lambda: b"[" * deep,
+        lambda: b'{"a":' * deep + b"1" + b"}" * deep,
+        lambda: (2 ** r.choice((20, 40, 63))).to_bytes(8, "little") + content[8:],  # a header of that size
+    ))()  # fmt: skip
+
+
+def put(path: str, content: Any) -> str:
+    """Write bytes or a text to a file."""
+    Path(path).write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
+    return path
+
+
+def yaml_text(r: Random, tree: dict[str, Any]) -> bytes | str:
+    """A mapping as YAML: with changed values, hostile syntax, or damaged."""
+    good = yaml.safe_dump(tree, sort_keys=False)
+    bomb = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40))
+    odd_keys = ("1", "null", "true", "[1, 2]", "1.5", "2001-01-01", "!!binary aGk=", "? {a: b}\n", "<<")
+    tags = (
+        "!!python/object/apply:os.system [echo]",
+        "!!set {a}",
+        "!!timestamp 2001-99-99",
+        "!unknown x",
+        "*nowhere",
+        "0o9",
+    )
+    return r.choice((
+        lambda: yaml.safe_dump(mutated(r, tree), sort_keys=False),
+        lambda: yaml.safe_dump(mutated(r, tree), sort_keys=False),
+        lambda: yaml.safe_dump(mutated(r, tree), sort_keys=False),
+        lambda: f"{good}{r.choice(odd_keys)}: {r.choice(tags)}\n",
+        lambda: f"{good}{r.choice(list(tree))}: {r.choice(tags)}\n",
+        lambda: good + bomb + r.choice(("", f"{r.choice(list(tree))}: *a39\n")),
+        lambda: good + r.choice(("---\na: b\n", "\t- x\n", "? \n", "%YAML 9.9\n")),
+        lambda: spoilt(r, good.encode()),
+    ))()  # fmt: skip
+
+
+# The classes
+
+
+def place_for_no_file(r: Random, suffix: str) -> str:
+    """A path where no file can be written."""
+    path = file_name(r)[:20] + suffix
+    kind = r.choice(("folder", "missing", "below a file", "loop", "dangling", "socket", "disk", "full", "long"))
+    if kind == "missing":
+        return f"{file_name(r)}/no/{path}"
+    if kind == "below a file":
+        return f"{put('file', b'')}/{path}"
+    if kind == "long":
+        return "x" * r.randint(256, 5000) + suffix
+    if kind == "folder":
+        os.mkdir(path)
+    elif kind == "loop":
+        os.symlink("other", path)
+        os.symlink(path, "other")
+    elif kind == "dangling":
+        os.symlink("missing/file", path)
+    elif kind == "socket" or os.geteuid() != 0:
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind("s")
+        os.rename("s", path)
+    else:  # a node of our own: a disk that is not there, or a second /dev/full
+        disk = kind == "disk"
+        device = os.makedev(259, 1048575) if disk else os.makedev(1, 7)
+        os.mknod(path, (stat.S_IFBLK if disk else stat.S_IFCHR) | 0o600, device)
+    return path
+
+
+@bad
+def writing(r: Random, made: Made) -> Case:
+    verb = r.randrange(7)
+    if verb == 0:
+        return Case(["compare", CODE, CODE, "--plot", place_for_no_file(r, r.choice((".png", ".svg", ".pdf")))])
+    if verb == 1:
+        return Case(["export", CODE, place_for_no_file(r, ".onnx"), "--input-size", "32"])
+    if verb == 2:
+        return Case(["train", put("r.yaml", yaml.safe_dump(TRAINING)), "--folder", place_for_no_folder(r)])
+    if verb == 3:
+        return Case(["search", "--table", made.copy("table.json"), "--rounds", "1", "--folder", place_for_no_folder(r)])
+    if verb == 4:
+        return Case(["report", made.copy("study"), "--plots", place_for_no_folder(r)])
+    option = r.choice(("--csv", "--json", "--html"))
+    return Case(["report", made.copy("study"), option, place_for_no_file(r, ".x")])
+
+
+def place_for_no_folder(r: Random) -> str:
+    """A path where no folder can be made."""
+    kind = r.choice(("file", "below", "loop", "pipe", "long"))
+    if kind == "long":
+        return "x" * r.randint(256, 5000)
+    path = file_name(r)
+    if kind == "loop":
+        os.symlink("other", path)
+        os.symlink(path, "other")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        put(path, b"x")
+    return f"{path}/below" if kind == "below" else path
+
+
+@bad
+def numbers(r: Random, made: Made) -> Case:
+    size = {"--input-size": 1, "--in-chans": 1, "--num-classes": 1}
+    several = {"--workers": 1, "--timeout": 0, "--cpus-per-trial": 0, "--nodes-per-trial": 1, "--retries": 0}
+    arguments, options = r.choice((
+        (["info", CODE], size),
+        (["compare", CODE, CODE], size),
+        (["export", CODE, "out.onnx"], size),
+        (["evaluate", "network", "--data", "digits"], {"--input-size": 1, "--batch-size": 1, "--workers": 0}),
+        (["search", "--table", "table.json"], {"--rounds": 1, "--batch": 1, "--seed": 0, **several}),
+        (["resume", "study"], several),
+        (["watch", "study", "--once"], {"--interval": 0}),
+        (["report", "study"], {"--top": 1, "--trial": 0}),
+    ))  # fmt: skip
+    for name in ("network", "study", "table.json"):
+        if name in arguments:
+            made.copy(name)
+    option = r.choice(list(options))
+    given = number(r, options[option])
+    return Case([*arguments, *([f"{option}={given}"] if r.random() < 0.7 else [option, given])])
+
+
+@bad
+def arguments(r: Random, made: Made) -> Case:
+    """Verbs, options and values that do not exist, are missing or too many."""
+    good = r.choice((["info", CODE], ["compare", CODE, CODE], ["export", CODE, "o.onnx"], ["recipes"], ["list"],
+                     ["train", "small/digits"], ["evaluate", "n", "--data", "digits"], ["publish", "run"],
+                     ["search", "small/digits_search"], ["resume", "s"], ["report", "s"], ["watch", "s"]))  # fmt: skip
+    unknown = "--" + (text(r).strip("-=")[:40] or "x") + "x"
+    setting = text(r).replace("=", "") + r.choice(("", "=", "=1", "=[", "=*a"))
+    odd = text(r) + "!"
+    return Case(r.choice((
+        [odd, *good[1:]],
+        [*good, unknown],
+        [*good, f"{unknown}={odd}"],
+        [*good, *(text(r) + "x" for _ in range(3))],
+        good[:1] if len(good) > 1 and good[0] != "search" else [],
+        ["evaluate", text(r), "--data", odd],
+        ["publish", "run", "--found-by", odd],
+        ["resume", "study", "--executor", odd],
+        ["list", "--task", odd],
+        ["list", "--family", odd],
+        ["train", "small/digits", "--device", odd],
+        ["train", "small/digits", "--set", setting],
+        ["search", "--train", "small/digits", "--budget", odd],
+        ["search", "--train", "small/digits", "--searcher", odd],
+        ["search", "--train", "small/digits", "--space", odd],
+    )))  # fmt: skip
+
+
+@bad
+def names_and_codes(r: Random, made: Made) -> Case:
+    letters = list(r.choice((CODE, "resnet50_autobss", "autobss_resnet50", "mnv2_original{1}", "hf-hub:a/b", "a/b@c")))
+    for _ in range(r.randint(1, 4)):
+        where = r.randrange(len(letters))
+        letters[where] = r.choice(("", "{", "}", ",", "-1", "0", "9" * 40, "1e5", "..", "\n", " ", "٣", text(r)[:40]))
+    name = "".join(letters)
+    known = r.choice(
+        ("resnet18", "create_model", "default_cfgs", "class", "import", "__init__", "register_model", text(r))
+    )
+    return r.choice((
+        lambda: Case(["info", name], False),
+        lambda: Case(["compare", CODE, name], False),
+        lambda: Case(["export", name + "!", "out.onnx"]),
+        lambda: Case(["evaluate", name + "!", "--data", "digits"]),
+        lambda: Case(["publish", made.copy("run"), "--name", known]),
+        lambda: Case(["publish", made.copy("run"), "--name", "tiny", "--tag", text(r) + "!"]),
+        lambda: Case(["info", f"resnet18_small_autobss.{text(r)[:50]}!"]),
+        lambda: Case(["search", "--table", made.copy("table.json"), "--enqueue", name + "!"]),
+    ))()  # fmt: skip
+
+
+@bad
+def foreign_folders(r: Random, made: Made) -> Case:
+    """A folder of a network, with a damaged or hostile configuration or damaged weights."""
+    folder = made.copy("network")
+    config, weights = Path(folder, "config.json"), Path(folder, "model.safetensors")
+    facts = json.loads(config.read_text())
+    match r.randrange(6):
+        case 0 | 1:
+            config.write_text(json.dumps(mutated(r, facts)))
+        case 2:
+            hostile = {
+                "file": "../other.safetensors",
+                "url": "file:///etc/passwd",
+                "custom_load": True,
+                "hf_hub_id": "a/b",
+            }
+            for key in r.sample(list(hostile), 2):
+                facts["pretrained_cfg"][key] = hostile[key]
+            config.write_text(json.dumps(facts))
+        case 3:
+            key = r.choice(
+                ("code", "architecture", "pretrained_cfg", "num_classes", "model_args", "sha256", "num_features")
+            )
+            config.write_text(json.dumps({**facts, key: value(r)}))
+        case 4:
+            config.write_bytes(spoilt(r, config.read_bytes()))
+        case 5:
+            weights.write_bytes(spoilt(r, weights.read_bytes()))
+            if r.random() < 0.5:
+                config.write_text(json.dumps({k: v for k, v in facts.items() if k != "sha256"}))
+    if r.random() < 0.3:
+        return Case(["export", folder, "out.onnx"], False)
+    return Case(["evaluate", folder, "--data", "digits", "--workers", "0"], False)
+
+
+@bad
+def weights_files(r: Random, made: Made) -> Case:
+    good = (made.folder / "network" / "model.safetensors").read_bytes()
+    name = put(r.choice(("w.safetensors", "w.pth", "w.bin", "odd\nname.pth")), spoilt(r, good))
+    if r.random() < 0.5:
+        return Case(["export", CODE, "out.onnx", "--in-chans", "1", "--num-classes", "10", "--weights", name])
+    return Case(["evaluate", CODE, "--data", "digits", "--weights", name])
+
+
+@bad
+def trainings(r: Random, made: Made) -> Case:
+    recipe = put("recipe.yaml", yaml_text(r, TRAINING))
+    return Case(["train", recipe, "--folder", "out", "--device", "cpu"], False)
+
+
+@bad
+def searches(r: Random, made: Made) -> Case:
+    recipe = put("recipe.yaml", yaml_text(r, {"table": made.copy("table.json"), **SEARCH}))
+    return Case(["search", recipe, "--folder", "out"], False)
+
+
+@bad
+def spaces(r: Random, made: Made) -> Case:
+    """A space of trainings that could not begin: what is found has to be found before."""
+    space = put("space.yaml", yaml_text(r, SPACE))
+    short = ["--batch", "2", "--rounds", "1", "--set", "training.epochs=1", "--set", "training.data=imagenet"]
+    return Case(["search", "--train", "small/digits", "--space", space, "--data-dir", "nowhere", *short])
+
+
+@bad
+def tables(r: Random, made: Made) -> Case:
+    good = json.loads((made.folder / "table.json").read_text())
+    content = json.dumps(mutated(r, good)) if r.random() < 0.7 else spoilt(r, json.dumps(good).encode())
+    return Case(
+        ["search", "--table", put("table.json", content), "--rounds", "1", "--batch", "2", "--folder", "out"], False
+    )
+
+
+@bad
+def studies(r: Random, made: Made) -> Case:
+    """A study's folder with a damaged, foreign or missing file, or an impossible storage."""
+    folder = Path(made.copy("study"))
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
+    path = r.choice(files)
+    match r.randrange(5):
+        case 0:
+            path.unlink()
+        case 1:
+            path.unlink()
+            path.mkdir()
+        case 2:
+            recipe = yaml.safe_load((folder / "search.yaml").read_text())
+            place = r.choice(("nowhere://", "sqlite:///no/file.db", "mysql://a@127.0.0.1:9/x", "postgresql://127.0.0.1:9/x",
+                              "postgresql://a:secret@nowhere.invalid/x", text(r) + "!", "redis://x"))  # fmt: skip
+            changed = {**recipe, "storage": place} if r.random() < 0.4 else mutated(r, recipe)
+            (folder / "search.yaml").write_text(yaml.safe_dump(changed))
+        case _:
+            path.write_bytes(spoilt(r, path.read_bytes()))
+    verb = r.choice(
+        (["report"], ["report", "--csv", "o.csv"], ["watch", "--once"], ["resume"], ["report", "--html", "o.html"])
+    )
+    return Case([verb[0], str(folder), *verb[1:]], False)
+
+
+@bad
+def runs(r: Random, made: Made) -> Case:
+    """A training's folder with a damaged, foreign or missing file."""
+    folder = Path(made.copy("run"))
+    path = r.choice(sorted(path for path in folder.rglob("*") if path.is_file()))
+    match r.randrange(4):
+        case 0:
+            path.unlink()
+        case 1 if path.suffix == ".json":
+            path.write_text(json.dumps(mutated(r, json.loads(path.read_text()))))
+        case 2 if path.suffix == ".yaml":
+            path.write_bytes(
+                yaml_text(r, yaml.safe_load(path.read_text())).encode()
+                if r.random() < 0
+                else spoilt(r, path.read_bytes())
+            )
+        case _:
+            path.write_bytes(spoilt(r, path.read_bytes()))
+    if r.random() < 0.5:
+        return Case(["publish", str(folder), "--name", "tiny", "--to", "zoo"], False)
+    return Case(["train", put("r.yaml", yaml.safe_dump(TRAINING)), "--folder", str(folder), "--device", "cpu"], False)
+
+
+@bad
+def data_folders(r: Random, made: Made) -> Case:
+    """Images that are none, or no folder of them."""
+    kind = r.choice(("imagenet", "imagefolder", "coco", "voc"))
+    for part in ("train", "val"):
+        for label in ("a", "b"):
+            folder = Path("data", part, label)
+            folder.mkdir(parents=True)
+            for i in range(r.randrange(3)):
+                (folder / f"{i}.{r.choice(('png', 'JPEG', 'txt'))}").write_bytes(
+                    spoilt(r, b"\x89PNG\r\n\x1a\n" + bytes(200))
+                )
+    network = made.copy("network")
+    return Case(
+        ["evaluate", network, "--data", kind, "--data-dir", r.choice(("data", "nowhere", network)), "--workers", "0"]
+    )
+
+
+@bad
+def ignored_options(r: Random, made: Made) -> Case:
+    """Options that mean nothing in this place."""
+    n = str(r.randint(1, 64))
+    return Case(r.choice((
+        lambda: ["evaluate", made.copy("network"), "--data", "digits", "--weights", put("w.pth", b"x")],
+        lambda: ["evaluate", made.copy("network"), "--data", "digits", "--pictures", "p"],
+        lambda: ["evaluate", made.copy("network"), "--data", "digits", "--data-dir", "nowhere"],
+        lambda: ["export", made.copy("network"), "o.onnx", r.choice(("--num-classes", "--in-chans")), n],
+        lambda: ["export", made.copy("network"), "o.onnx", "--pretrained"],
+        lambda: ["export", CODE, "o.onnx", "--features-only", "--num-classes", n],
+        lambda: ["resume", made.copy("study"), r.choice(("--cpus-per-trial", "--retries", "--nodes-per-trial")), n],
+        lambda: ["resume", made.copy("study"), "--address", "auto"],
+        lambda: ["resume", made.copy("study"), "--executor", "here", "--workers", str(int(n) + 1)],
+        lambda: ["report", made.copy("study"), "--trial", "0"],
+        lambda: ["watch", made.copy("study"), "--once", "--interval", n],
+        lambda: ["search", "--table", made.copy("table.json"), "--data-dir", "d"],
+        lambda: ["search", "--table", made.copy("table.json"), "--space", "resnet18_small"],
+        lambda: ["info", f"resnet18_autobss.tag{n}"],
+        lambda: ["train", put("r.yaml", yaml.safe_dump(TRAINING)), "--data-dir", "d", "--folder", "out"],
+    ))())  # fmt: skip
+
+
+@bad
+def terminals(r: Random, made: Made) -> Case:
+    """Output that nobody takes, letters that an encoding has not, and processes that are asked to end."""
+    encoding = {"PYTHONIOENCODING": r.choice(("ascii", "latin-1", "utf-8"))}
+    verb = r.choice(
+        (["list"], ["list", "--json"], ["info", "resnet50_autobss"], ["recipes"], ["recipes", "--show"], ["--help"])
+    )
+    match r.randrange(4):
+        case 0:
+            return Case(verb, True, encoding, "full")
+        case 1:
+            return Case(verb, False, encoding, "closed")
+        case 2:
+            return Case(
+                ["compare", "resnet50_original", "resnet50_autobss"],
+                False,
+                {**encoding, "COLUMNS": str(r.randint(0, 9))},
+            )
+    ended = r.uniform(0.05, 4)
+    return Case(["export", CODE, "out.onnx", "--input-size", "32"], False, ended_after=ended)
