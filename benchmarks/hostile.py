@@ -403,7 +403,8 @@ def searches(r: Random, made: Made) -> Case:
 def spaces(r: Random, made: Made) -> Case:
     """A space of trainings that could not begin: what is found has to be found before."""
     space = put("space.yaml", yaml_text(r, SPACE))
-    short = ["--batch", "2", "--rounds", "1", "--set", "training.epochs=1", "--set", "training.data=imagenet"]
+    settings = ("epochs=1", "warmup_epochs=0", "data=imagenet")
+    short = ["--rounds", "1", *(part for setting in settings for part in ("--set", f"training.{setting}"))]
     return Case(["search", "--train", "small/digits", "--space", space, "--data-dir", "nowhere", *short])
 
 

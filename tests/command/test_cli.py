@@ -126,6 +126,8 @@ def test_export_with_weights_of_ones_own(tmp_path):
         (["export", CODE, "missing/a.onnx"], 1, "the folder missing does not exist"),
         (["export", CODE, "a.onnx", "--weights", "missing.pth"], 1, "missing.pth"),
         (["export", CODE, "a.onnx", "--weights", __file__], 1, "test_cli.py: cannot load it into"),
+        (["export", CODE, "a.onnx", "--features-only", "--num-classes", "3"], 2, "--num-classes: feature maps have no"),
+        (["watch", ".", "--once", "--interval", "3"], 2, "--interval: --once looks one time"),
         (["info", CODE, "--input-size", "0"], 2, "expected a positive integer up to 65536, got '0'"),
         (["info", CODE, "--input-size", "99999999"], 2, "expected a positive integer up to 65536"),
         (["nothing"], 2, "invalid choice"),

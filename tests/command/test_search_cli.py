@@ -49,6 +49,8 @@ def test_search_report_and_every_file(tmp_path, capsys):
     assert data[0]["elements"].keys() == {"W1", "W2", "W3", "W4"}
     assert main(["report", folder, "--csv", f"{tmp_path}/no/t.csv"]) == 1
     assert "t.csv: the folder" in capsys.readouterr().err
+    assert main(["report", folder, "--trial", "1"]) == 2
+    assert "--trial: says which trial to --export" in capsys.readouterr().err
     for name in ("history.png", "refining.png"):
         assert (tmp_path / "plots" / name).read_bytes().startswith(b"\x89PNG")
 

@@ -58,9 +58,7 @@ def add_commands(commands: Any) -> None:
 
     verb = add_verb(commands, "watch", _watch, "show a search as it runs, until it has finished")
     verb.add_argument("folder", type=Path, metavar="FOLDER", help="the study's folder")
-    verb.add_argument(
-        "--interval", type=number(0.1, 3600), default=2.0, metavar="SECONDS", help="between two looks (2)"
-    )
+    verb.add_argument("--interval", type=number(0.1, 3600), metavar="SECONDS", help="between two looks (2)")
     verb.add_argument("--once", action="store_true", help="show it as it is now, and end")
 
     verb = add_verb(commands, "report", _report, "show what a search found")
@@ -98,7 +96,9 @@ def _resume(arguments: argparse.Namespace) -> int:
 
 
 def _watch(arguments: argparse.Namespace) -> int:
-    folder, interval = arguments.folder, arguments.interval
+    folder, interval = arguments.folder, arguments.interval or 2.0
+    if arguments.once and arguments.interval:
+        raise ValueError("--interval: --once looks one time; leave one of them out")
     with suppress(KeyboardInterrupt):
         from ..reports.watch import watch
 
@@ -221,6 +221,8 @@ def _report(arguments: argparse.Namespace) -> int:
     from ..studies.ledger import read_records
 
     folder, recipe = arguments.folder, _recipe(arguments.folder)
+    if arguments.trial is not None and arguments.export is None:
+        raise ValueError("--trial: says which trial to --export; give both or none")
     for path in (arguments.csv, arguments.json, arguments.html, arguments.export):
         if path is not None:
             check_output(path)

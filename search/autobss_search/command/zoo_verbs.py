@@ -16,6 +16,7 @@ from .numbers import integer
 
 if TYPE_CHECKING:
     from autobss_zoo import Code, Entry, Setting
+    from autobss_zoo.cost import Cost
     from autobss_zoo.families import StageRow
 
 _MOST = 65536  # far beyond it, MACs do not fit 64 bits
@@ -143,35 +144,14 @@ def _look_up(text: str, arguments: argparse.Namespace) -> Found:
 
 
 def _info(arguments: argparse.Namespace) -> int:
-    from autobss_zoo.families.family import shown, titles
-
-    code, entry, setting, stages = _look_up(arguments.network, arguments)
-    total = reduce(add, (stage.cost for stage in stages))
+    found = _look_up(arguments.network, arguments)
+    total = reduce(add, (stage.cost for stage in found.stages))
     if arguments.json:
-        facts = {
-            "code": str(code),
-            "family": code.family,
-            "elements": code.as_dict(),
-            **setting.describe(),
-            **vars(total),
-            "stages": {stage.name: vars(stage.cost) for stage in stages},
-            "entry": _facts(entry) if entry else None,
-        }
-        print(json.dumps(facts, indent=2))
+        print(json.dumps(_info_facts(found, total), indent=2))
         return 0
+    code, entry, setting, _ = found
     print_rich(f"{entry.name + ': ' if entry else ''}{code}\n")
-    columns = titles(stages)
-    table = _table("stage", *_headings(columns, stages), "MACs>", "share>", "parameters>")
-    for stage in stages:
-        share = f"{stage.cost.macs / total.macs:.1%}"
-        values = (shown(stage, title) for title in columns)
-        table.add_row(stage.name, *values, f"{stage.cost.macs:,}", share, f"{stage.cost.params:,}")
-    table.add_section()
-    table.add_row("total", *[""] * len(columns), f"{total.macs:,}", "", f"{total.params:,}")
-    print_rich(table)
-    for field in code.layout.fields:
-        if field.title not in columns:  # of the whole network
-            print_rich(f"{field.title}: {' '.join(map(str, code.titled(field.title)))}")
+    _print_stages(found, total)
     part = "The backbone, with a classifier, of" if entry and entry.counts else "Of"
     size, channels = setting.input_size, setting.in_chans
     print_rich(f"{part} one {size}x{size} image with {channels} channels, {setting.num_classes} classes.")
@@ -179,6 +159,36 @@ def _info(arguments: argparse.Namespace) -> int:
     if entry:
         _print_entry(entry)
     return 0
+
+
+def _info_facts(found: Found, total: Cost) -> dict[str, Any]:
+    return {
+        "code": str(found.code),
+        "family": found.code.family,
+        "elements": found.code.as_dict(),
+        **found.setting.describe(),
+        **vars(total),
+        "stages": {stage.name: vars(stage.cost) for stage in found.stages},
+        "entry": _facts(found.entry) if found.entry else None,
+    }
+
+
+def _print_stages(found: Found, total: Cost) -> None:
+    """A table of the stages, and the fields that are of the whole network."""
+    from autobss_zoo.families.family import shown, titles
+
+    columns = titles(found.stages)
+    table = _table("stage", *_headings(columns, found.stages), "MACs>", "share>", "parameters>")
+    for stage in found.stages:
+        share = f"{stage.cost.macs / total.macs:.1%}"
+        values = (shown(stage, title) for title in columns)
+        table.add_row(stage.name, *values, f"{stage.cost.macs:,}", share, f"{stage.cost.params:,}")
+    table.add_section()
+    table.add_row("total", *[""] * len(columns), f"{total.macs:,}", "", f"{total.params:,}")
+    print_rich(table)
+    for field in found.code.layout.fields:
+        if field.title not in columns:
+            print_rich(f"{field.title}: {' '.join(map(str, found.code.titled(field.title)))}")
 
 
 def _print_entry(entry: Entry) -> None:
@@ -219,7 +229,6 @@ def _table(*headings: str) -> Any:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from autobss_zoo.families.family import shown, titles
     from autobss_zoo.plots import plot_allocation, stages_of_both
 
     a, b = (_look_up(network, arguments) for network in (arguments.a, arguments.b))
@@ -230,6 +239,18 @@ def _compare(arguments: argparse.Namespace) -> int:
     stages_of_both(a.stages, b.stages)
     if arguments.plot:  # first, so that an error prints nothing else
         plot_allocation([(arguments.a, a.code), (arguments.b, b.code)], arguments.plot, a.setting)
+    print_rich(f"A: {arguments.a if '{' in arguments.a else f'{arguments.a}: {a.code}'}")
+    print_rich(f"B: {arguments.b if '{' in arguments.b else f'{arguments.b}: {b.code}'}")
+    print_rich(_side_by_side(a, b))
+    if arguments.plot:
+        print_rich(f"wrote {arguments.plot}")
+    return 0
+
+
+def _side_by_side(a: Found, b: Found) -> Any:
+    """A table with two rows a stage, one for each network."""
+    from autobss_zoo.families.family import shown, titles
+
     most = max(stage.cost.macs for stage in (*a.stages, *b.stages))
     columns = titles((*a.stages, *b.stages))
     longest = 20 if len(columns) == 2 else 10  # bars, so that a row fits 80 columns
@@ -249,12 +270,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         total = reduce(add, (stage.cost for stage in found.stages))
         figures = (f"{total.macs / 1e6:,.1f}M", "", f"{total.params / 1e6:,.3f}M")
         table.add_row("total" if label == "A" else "", label, *[""] * len(columns), *figures)
-    print_rich(f"A: {arguments.a if '{' in arguments.a else f'{arguments.a}: {a.code}'}")
-    print_rich(f"B: {arguments.b if '{' in arguments.b else f'{arguments.b}: {b.code}'}")
-    print_rich(table)
-    if arguments.plot:
-        print_rich(f"wrote {arguments.plot}")
-    return 0
+    return table
 
 
 def _export(arguments: argparse.Namespace) -> int:
@@ -272,10 +288,9 @@ def _export(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _network(arguments: argparse.Namespace) -> Any:  # noqa: C901
+def _network(arguments: argparse.Namespace) -> Any:
     """The network that a name, a code or a folder of a trained one means, with the weights that are asked for."""
-    from autobss_zoo import create_model, from_pretrained
-    from autobss_zoo.errors import AutoBSSError, WeightsError
+    from autobss_zoo import from_pretrained
 
     if Path(arguments.network).is_dir():
         given = ("in_chans", "num_classes", "features_only", "pretrained", "weights")
@@ -284,16 +299,33 @@ def _network(arguments: argparse.Namespace) -> Any:  # noqa: C901
         return from_pretrained(arguments.network)
     _, entry, setting, _ = _look_up(arguments.network, arguments)
     if entry is not None and entry.architecture:
-        if arguments.features_only or arguments.in_chans:
-            option = "features-only" if arguments.features_only else "in-chans"
-            raise ValueError(f"--{option}: is for backbones: give {entry.code} for that of {entry.name}")
-        classes = {"num_classes": arguments.num_classes} if arguments.num_classes else {}
-        model: Any = create_model(arguments.network, pretrained=arguments.pretrained, **classes)
-        if arguments.weights:
-            from autobss_zoo.training.validation import fill
+        return _composed(arguments, entry)
+    if arguments.features_only and arguments.num_classes:
+        raise ValueError("--num-classes: feature maps have no classes; leave it out")
+    return _backbone(arguments, setting)
 
-            fill(model, arguments.weights, arguments.network)
-        return model
+
+def _composed(arguments: argparse.Namespace, entry: Entry) -> Any:
+    """A detector or segmenter of the registry."""
+    from autobss_zoo import create_model
+
+    if arguments.features_only or arguments.in_chans:
+        option = "features-only" if arguments.features_only else "in-chans"
+        raise ValueError(f"--{option}: is for backbones: give {entry.code} for that of {entry.name}")
+    classes = {"num_classes": arguments.num_classes} if arguments.num_classes else {}
+    model: Any = create_model(arguments.network, pretrained=arguments.pretrained, **classes)
+    if arguments.weights:
+        from autobss_zoo.training.validation import fill
+
+        fill(model, arguments.weights, arguments.network)
+    return model
+
+
+def _backbone(arguments: argparse.Namespace, setting: Setting) -> Any:
+    """A classifier, or its feature maps."""
+    from autobss_zoo import create_model
+    from autobss_zoo.errors import AutoBSSError, WeightsError
+
     options: dict[str, Any] = {"in_chans": setting.in_chans}
     if arguments.weights:
         size = setting.input_size
