@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from .evaluators.training import Training
     from .executors import InProcess
     from .executors.processes import LocalProcesses
+    from .optuna_params import suggest_code
+    from .optuna_sampler import AutoBSSSampler
     from .searchers import AutoBSS, LocalSearch, Observation, RandomSearch, RegularizedEvolution, Searcher, Session
     from .spaces import Constraint, Dimension, Space, each, get_space, list_spaces, load_space, register_cost
     from .studies.recipe import SearchRecipe
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AutoBSS",
+    "AutoBSSSampler",
     "Constraint",
     "Dimension",
     "Evaluator",
@@ -43,6 +46,7 @@ __all__ = [
     "load_space",
     "register_cost",
     "register_evaluator",
+    "suggest_code",
 ]
 
 _HOMES = {
@@ -53,6 +57,8 @@ _HOMES = {
     "Training": ".evaluators.training",
     "InProcess": ".executors",
     "LocalProcesses": ".executors.processes",
+    "AutoBSSSampler": ".optuna_sampler",
+    "suggest_code": ".optuna_params",
     "SearchRecipe": ".studies.recipe",
     "Study": ".studies.study",
 }

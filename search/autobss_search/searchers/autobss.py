@@ -109,15 +109,17 @@ class AutoBSS(Searcher):
         return (self._raw(values) - mean) / deviation
 
     def _raw(self, values: np.ndarray) -> np.ndarray:
-        ordered, out = self.space.ordered, values.astype(float)
-        if self.preset != "paper":
-            out = np.log(out + (self._least <= 0) * (1 - self._least))
+        ordered, out = self.space.ordered, self._scaled(values.astype(float))
         if ordered.all():
             return out
         columns = [
             values[:, [i]] == np.array(self.space.dimensions[i].choices) for i in np.flatnonzero(~ordered).tolist()
         ]
         return np.concatenate([out[:, ordered], *columns], axis=1)
+
+    def _scaled(self, values: np.ndarray) -> np.ndarray:
+        """Elements, floats of shape (n, m), such that equal differences mean about as much everywhere."""
+        return values if self.preset == "paper" else np.log(values + (self._least <= 0) * (1 - self._least))
 
     @cached_property
     def _least(self) -> np.ndarray:
@@ -162,7 +164,7 @@ class AutoBSS(Searcher):
             rows = np.concatenate([pool, self.space.encode(o.code for o in known)])
             mean, std = process.predict(self.encode(rows) @ weight.T)
             best = rows[np.argsort(-(mean + 0.5 * std), kind="stable")[:_EXPANDED]]
-            pool = np.unique(np.concatenate([pool, candidates.around(self.space, best, rng)]), axis=0)
+            pool = np.unique(np.concatenate([pool, self._around(best, rng)]), axis=0)
         pool = self._without(self._centers(pool, round, weight), out)
         waiting = self._encode_codes(pending) @ weight.T
         x = self.encode(pool) @ weight.T
@@ -172,6 +174,10 @@ class AutoBSS(Searcher):
         """The scored observations, or those that represent them where there are very many."""
         known = self.scored(observations)
         return [known[i] for i in representative(_values(known))]
+
+    def _around(self, positions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Further candidates near codes; both of shape (n, m), of different n."""
+        return candidates.around(self.space, positions, rng)
 
     def _without(self, rows: np.ndarray, out: set[tuple[int, ...]]) -> np.ndarray:
         """The positions of codes whose values are not among `out`."""

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import io
-import itertools
 import json
 import uuid
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,6 @@ from urllib.parse import quote
 import numpy as np
 import optuna
 from filelock import FileLock, Timeout
-from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState, create_trial
 from sqlalchemy import text
@@ -34,8 +31,9 @@ from autobss_zoo.codes import Code, Layout
 from autobss_zoo.files import write_atomically
 
 from ..errors import SpaceError, StudyError
+from ..optuna_params import SpaceParams
 from ..searchers.searcher import Observation
-from ..spaces.space import Dimension, Space, described_layout
+from ..spaces.space import Space, described_layout
 
 NAME = "autobss"
 
@@ -95,7 +93,7 @@ class Ledger:
         self, folder: Path, space: Space, identity: Mapping[str, Any], storage: str | None, direction: str = "maximize"
     ) -> None:
         self.folder, self.space = folder, space
-        self._distributions = {d.name: _distribution(d) for d in space.dimensions}
+        self._as_params = SpaceParams(space)
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(folder / "driver.lock")
         try:
@@ -150,8 +148,8 @@ class Ledger:
             create_trial(
                 state=TrialState.WAITING if value is None else TrialState.COMPLETE,
                 value=value,
-                params=self._params(code),
-                distributions=self._distributions,
+                params=self._as_params.params(code),
+                distributions=self._as_params.distributions,
                 user_attrs=self._attributes(code, round, source, seed),
             )
         )
@@ -168,7 +166,7 @@ class Ledger:
         waiting = self._storage.get_all_trials(study, deepcopy=False, states=(TrialState.WAITING,))
         for trial in [t for t in waiting if "code" not in t.user_attrs][:most]:
             try:
-                code = self._code(trial.system_attrs.get("fixed_params", {}))
+                code = self._as_params.code(trial.system_attrs.get("fixed_params", {}))
                 self.space.check(code)
                 if code in known:
                     raise SpaceError(f"{code} has a trial already")
@@ -178,8 +176,8 @@ class Ledger:
                 continue
             known.add(code)
             id_ = self._id(trial.number)
-            for name, value in self._params(code).items():
-                distribution = self._distributions[name]
+            for name, value in self._as_params.params(code).items():
+                distribution = self._as_params.distributions[name]
                 self._storage.set_trial_param(id_, name, distribution.to_internal_repr(value), distribution)
             for key, attribute in self._attributes(code, round, "enqueued", trial.number).items():
                 self._storage.set_trial_user_attr(id_, key, attribute)
@@ -191,7 +189,7 @@ class Ledger:
     def enqueue(self, code: Code) -> None:
         """Have a code scored in the next round, in one of its places."""
         self.space.check(code)
-        self._study.enqueue_trial(self._params(code), skip_if_exists=True)
+        self._study.enqueue_trial(self._as_params.params(code), skip_if_exists=True)
 
     def finish(
         self, number: int, value: float | None, seconds: float = 0.0, errors: Sequence[str] = (), last: bool = True
@@ -244,22 +242,6 @@ class Ledger:
         costs = {name: cost[0].item() for name, cost in self.space.costs(self.space.encode([code])).items()}
         # The code is last: with it a trial that a user enqueued is claimed.
         return {"round": round, "source": source, "seed": seed, "costs": costs, "code": str(code)}
-
-    def _params(self, code: Code) -> dict[str, Any]:
-        row = self.space.encode([code])[0]
-        chosen = (d.choices[i] for d, i in zip(self.space.dimensions, row, strict=True))
-        return {d.name: c if d.of is None else str(c) for d, c in zip(self.space.dimensions, chosen, strict=True)}
-
-    def _code(self, params: Mapping[str, Any]) -> Code:
-        row = []
-        for d in self.space.dimensions:
-            try:
-                value = params[d.name]
-                row.append(d.choices.index(value if d.of is None else Fraction(value)))
-            except (KeyError, ValueError, TypeError):
-                known = ", ".join(map(str, d.choices))
-                raise SpaceError(f"{d.name}: expected one of {known}, got {params.get(d.name)!r}") from None
-        return self.space.decode(np.array([row]))[0]
 
 
 def read_records(folder: Path, storage: str | None = None) -> list[Record]:
@@ -342,18 +324,6 @@ def _quietly(function: Any, **kwargs: Any) -> Any:
         return function(**kwargs)
     finally:
         optuna.logging.set_verbosity(level)
-
-
-def _distribution(dimension: Dimension) -> BaseDistribution:
-    choices = dimension.choices
-    if dimension.of is not None:
-        return CategoricalDistribution([str(c) for c in choices])
-    if not dimension.ordered:
-        return CategoricalDistribution([int(c) for c in choices])
-    steps = {int(b - a) for a, b in itertools.pairwise(choices)}
-    if len(steps) == 1:
-        return IntDistribution(int(choices[0]), int(choices[-1]), step=steps.pop())
-    return CategoricalDistribution([int(c) for c in choices])
 
 
 def _record(number: int, state: str, value: float | None, attributes: Mapping[str, Any], layout: Layout) -> Record:
