@@ -5,8 +5,8 @@ They keep it with them. What is heavy is imported when one is built.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file
@@ -14,7 +14,9 @@ from torch import nn
 
 from .about import About
 from .codes import Code
-from .errors import UnknownNameError, WeightsError, did_you_mean
+from .configuration import ComposedConfiguration
+from .errors import UnknownNameError, WeightsError, did_you_mean, shown
+from .weights import check_fit, in_line
 
 ARCHITECTURES = {
     "retinanet": "detection",
@@ -53,23 +55,27 @@ def configuration(model: Any) -> dict[str, Any]:
     }
 
 
-def load(config: Mapping[str, Any], weights: Any, **kwargs: Any) -> nn.Module:
+def load(where: str, config: ComposedConfiguration, weights: Path, **kwargs: Any) -> nn.Module:
     """The network of a configuration with its weights, in evaluation mode.
 
     Args:
-        config: As `configuration` gives it.
+        where: The folder or repository, for errors.
+        config: Its configuration.
         weights: A safetensors file.
         **kwargs: Arguments that replace the configuration's, e.g. box_score_thresh.
 
     Raises:
-        WeightsError: If the weights do not fit.
+        WeightsError: If the configuration gives no network, or the weights do not fit it.
     """
-    arguments = {**config["arguments"], **kwargs}
-    model: Any = create_composed(config["architecture"], Code.parse(config["code"]), **arguments)
+    name, code = config.architecture, Code.parse(config.code)
+    if ARCHITECTURES.get(name) != config.task:
+        raise WeightsError(f"{where}: architecture: {shown(name)} is none of {config.task}")
+    check_fit(where, weights, lambda: create_composed(name, code, **config.arguments))
+    model: Any = create_composed(name, code, **{**config.arguments, **kwargs})
     try:
         model.load_state_dict(load_file(weights))
-    except Exception as error:  # safetensors and torch have kinds of their own
-        raise WeightsError(f"{weights}: cannot load it into {config['architecture']}: {error}") from error
-    known = {"label_names": tuple(config["label_names"]), "preprocessing": config["evaluation"]}
-    model.about = replace(model.about, **known)
+    except RuntimeError as error:  # torch's, where the arguments that replace others make other layers
+        raise WeightsError(f"{weights}: cannot load it into {name}: {in_line(error)}") from error
+    preprocessing = config.evaluation.model_dump(exclude_unset=True)
+    model.about = replace(model.about, label_names=tuple(config.label_names), preprocessing=preprocessing)
     return model.eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -21,12 +22,14 @@ from . import composed
 from .about import About
 from .cards import composed_card, hub_card
 from .codes import Code
-from .errors import WeightsError
+from .configuration import CONFIG_NAME, ComposedConfiguration, Configuration
+from .errors import WeightsError, shown
 from .families import family_of
 from .files import replacing
-from .models import FROM_CODE, setting_of
-from .timm_private import save_config_for_hf
-from .weights import CONFIG_NAME, WEIGHTS_NAME, download, read_config, sha256, verify
+from .models import MODULE, setting_of
+from .names import FROM_CODE
+from .timm_private import PretrainedCfg, save_config_for_hf
+from .weights import WEIGHTS_NAME, Saved, check_fit, in_line, open_saved, sha256, shapes_in
 
 
 def save_pretrained(model: Any, directory: str | os.PathLike[str]) -> None:
@@ -138,32 +141,51 @@ def from_pretrained(
     repo_or_directory: str | os.PathLike[str],
     *,
     revision: str | None = None,
+    token: str | bool | None = None,
     cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
     **kwargs: Any,
 ) -> nn.Module:
     """Load a network with its weights from a folder or from the Hugging Face Hub.
 
+    What save_pretrained, push_to_hub and timm's own savers have written is loaded; of timm's also networks that are not
+    of this zoo.
+
     Args:
         repo_or_directory: A folder, or a repository "owner/name" or "owner/name@revision".
         revision: A branch, tag or commit; what it is given for is a repository, never a folder.
+        token: A token that may read the repository; the logged-in user's when None, none at all when False.
         cache_dir: Where the Hub's files are kept; the Hub's own default when None.
+        local_files_only: Use what the cache holds, and ask nobody.
+        force_download: Download the files again, though the cache holds them.
         **kwargs: Of a classifier as in timm.create_model: num_classes, in_chans, features_only... Of others as in
             `create_detector` and `create_segmenter`: box_score_thresh...
 
     Raises:
-        WeightsError: If it is not there, or if the weights do not match their checksum.
+        WeightsError: If it is not there or broken, or if the weights do not match their checksum.
     """
-    name = os.fspath(repo_or_directory)
-    if revision is None and os.path.isdir(name):
-        source, config = "local-dir", Path(name) / CONFIG_NAME
-    else:
-        name = f"{name}@{revision}" if revision else name
-        source, config = "hf-hub", download(name, CONFIG_NAME, cache_dir)
-    facts = read_config(config)  # its errors are clear where timm's are not
-    if "task" in facts:
-        weights = Path(name) / WEIGHTS_NAME if source == "local-dir" else download(name, WEIGHTS_NAME, cache_dir)
-        if not weights.is_file():
-            raise WeightsError(f"{weights}: no such file of weights")
-        verify(weights, facts["sha256"])
-        return composed.load(facts, weights, **kwargs)
-    return timm.create_model(f"{source}:{name}", pretrained=True, cache_dir=cache_dir, **kwargs)
+    options = {"token": token, "local_files_only": local_files_only, "force_download": force_download}
+    saved = open_saved(os.fspath(repo_or_directory), revision=revision, cache_dir=cache_dir, **options)
+    if isinstance(saved.config, ComposedConfiguration):
+        return composed.load(saved.where, saved.config, saved.weights, **kwargs)
+    return _classifier(saved, saved.config, kwargs)
+
+
+def _classifier(saved: Saved, config: Configuration, kwargs: dict[str, Any]) -> nn.Module:
+    """The network of this zoo's or timm's that a folder or repository holds."""
+    name, cfg, where = config.architecture, config.timms, f"{saved.where}: {CONFIG_NAME}"
+    if not timm.is_model(name):
+        raise WeightsError(f"{where}: architecture: {name} is no network of timm {timm.__version__} or of this zoo")
+    if odd := sorted(cfg.keys() - {field.name for field in dataclasses.fields(PretrainedCfg)}):
+        raise WeightsError(f"{where}: pretrained_cfg: timm {timm.__version__} knows no {shown(odd[0])}")
+    source = {"pretrained": True, "pretrained_cfg": {**cfg, "file": str(saved.weights)}}
+    if timm.models.is_model_in_modules(name, [MODULE]):
+        saved_as = {"pretrained_cfg": cfg, **config.model_args}
+        check_fit(saved.where, saved.weights, lambda: timm.create_model(name, **saved_as))
+        return timm.create_model(name, **source, **{**config.model_args, **kwargs})
+    shapes_in(saved.weights)
+    try:
+        return timm.create_model(name, **source, **{**config.model_args, **kwargs})
+    except Exception as error:  # each of timm's networks has kinds of its own
+        raise WeightsError(f"{saved.where}: cannot load it into timm's {name}: {in_line(error)}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from safetensors import SafetensorError
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models import create_model as timm_create_model
 from torch import nn
@@ -15,11 +16,12 @@ from .codes import Code
 from .cost import Setting
 from .errors import AutoBSSError, WeightsError
 from .families import family_of
+from .names import FROM_CODE
 from .timm_private import resolve_pretrained_cfg
-from .weights import adapt_state_dict, check_source, unpublished
+from .weights import adapt_state_dict, check_fit, check_source, in_line, unpublished
 
-FROM_CODE = "autobss_from_code"
-"""timm's name of the entry point that builds any code: timm.create_model(FROM_CODE, code="resnet18{...}")."""
+MODULE = autobss.__name__.rpartition(".")[2]
+"""timm's name of the module of this zoo's networks."""
 
 _PREPROCESSING = ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")
 
@@ -31,17 +33,25 @@ def _create(name: str, code: Code, pretrained: bool, kwargs: dict[str, Any], ent
     if entry is None and not cfg:
         cfg = _default_cfg(code)
     resolved = resolve_pretrained_cfg(name, cfg, overlay).to_dict()
-    if pretrained:
-        check_source(entry, resolved, kwargs.get("cache_dir"))
-    model: Any = build_model_with_cfg(
-        lambda **arguments: family.build(code, **arguments),
-        name,
-        pretrained,
-        pretrained_cfg=resolved,
-        pretrained_filter_fn=adapt_state_dict,
-        feature_cfg=dict(family.feature_cfg),
-        **kwargs,
-    )
+    resolved |= {"first_conv": family.first_conv, "classifier": family.classifier, "fixed_input_size": False}
+    saved = {"num_classes": resolved["num_classes"], "in_chans": resolved["input_size"][0]}
+    saved |= {k: v for k, v in (kwargs.get("pretrained_model_args") or {}).items() if k != "code"}
+    if pretrained and (weights := check_source(entry, resolved, kwargs.get("cache_dir"))):
+        check_fit(str(weights.parent), weights, lambda: family.build(code, **saved))
+    try:
+        model: Any = build_model_with_cfg(
+            lambda **arguments: family.build(code, **arguments),
+            name,
+            pretrained,
+            pretrained_cfg=resolved,
+            pretrained_filter_fn=adapt_state_dict,
+            feature_cfg=dict(family.feature_cfg),
+            **kwargs,
+        )
+    except (RuntimeError, SafetensorError) as error:  # torch's and safetensors'
+        if not pretrained or isinstance(error, AutoBSSError):
+            raise
+        raise WeightsError(f"cannot load the weights into {code}: {in_line(error)}") from error
     shown = {key: resolved[key] for key in _PREPROCESSING}
     model.about = About(code, label_names=tuple(resolved.get("label_names") or ()), preprocessing=shown)
     return model

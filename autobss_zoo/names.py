@@ -11,7 +11,10 @@ from pathlib import Path
 from .errors import WeightsError
 
 _PATTERN = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_RESERVED = {"dependencies", "autobss_from_code"}  # torch.hub's, and the entry point of any code
+FROM_CODE = "autobss_from_code"
+"""timm's name of the entry point that builds any code: timm.create_model(FROM_CODE, code="resnet18{...}")."""
+
+_RESERVED = {"dependencies", FROM_CODE}  # torch.hub's own, and ours
 
 # How timm's files state its networks, and the names that these had before.
 _NETWORK = re.compile(r"^@register_model\s+def (\w+)", re.MULTILINE)

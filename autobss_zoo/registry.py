@@ -6,7 +6,6 @@ published/; folders that the environment variable AUTOBSS_ZOO names (separated a
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -149,33 +148,29 @@ def read_published(folder: Path) -> Entry:
     Raises:
         WeightsError: If the folder is not one that `autobss publish` has written.
     """
+    from .configuration import CONFIG_NAME, Configuration, read_config  # pydantic takes long to import
+
+    config = read_config(folder / CONFIG_NAME)
+    if not (isinstance(config, Configuration) and config.published and config.code and config.sha256):
+        raise WeightsError(f"{folder}: no published network (published, code or sha256 is missing in {CONFIG_NAME})")
+    facts, prepared = config.published, config.pretrained_cfg
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        facts = config["published"]
-        weights = {
-            **{key: value for key, value in config["pretrained_cfg"].items() if key in CONFIGURATION},
-            "file": str(folder / "model.safetensors"),
-            "sha256": config["sha256"],
-            "accuracy": facts["accuracy"],
-        }
-        check_name(facts["name"], facts["tag"])
-        code = Code.parse(config["code"])
-        setting = Setting(weights["input_size"][-1], weights["input_size"][0], weights["num_classes"])
-        return Entry(
-            facts["name"],
-            code,
-            facts["found_by"],
-            facts["source"],
-            {},
-            family_of(code).cost(code, setting),
-            facts["recipe"],
-            setting,
-            weights={facts["tag"]: weights},
-        )
+        check_name(facts.name, facts.tag)
     except WeightsError as error:
         raise WeightsError(f"{folder}: {error}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{folder}: no published network ({error!r}); `autobss publish` writes one") from None
+    code, setting = (
+        Code.parse(config.code),
+        Setting(prepared.input_size[-1], prepared.input_size[0], prepared.num_classes),
+    )
+    weights = {
+        **{key: value for key, value in config.timms.items() if key in CONFIGURATION},
+        "file": str(folder / "model.safetensors"),
+        "sha256": config.sha256,
+        "accuracy": facts.accuracy.model_dump(),
+    }
+    cost = family_of(code).cost(code, setting)
+    stated = (facts.found_by, facts.source, {}, cost, facts.recipe, setting)
+    return Entry(facts.name, code, *stated, weights={facts.tag: weights})
 
 
 def list_models(

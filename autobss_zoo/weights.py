@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping
+import os
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +20,18 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from safetensors import safe_open
 from torch import nn
 
 from . import registry
-from .errors import WeightsError
+from .codes import Code
+from .configuration import CONFIG_NAME, ComposedConfiguration, Configuration, read_config
+from .errors import UnknownNameError, WeightsError, shown
+from .names import FROM_CODE
 from .timm_private import resolve_pretrained_source
 
 WEIGHTS_NAME = "model.safetensors"
-CONFIG_NAME = "config.json"
+PICKLED_NAME = "pytorch_model.bin"
 
 
 def sha256(path: str | Path) -> str:
@@ -48,24 +54,136 @@ def verify(path: str | Path, expected: str) -> None:
         )
 
 
-def read_config(config: Path) -> dict[str, Any]:
-    """The config.json that save_pretrained or timm has written beside weights.
+@dataclass(frozen=True)
+class Saved:
+    """A network in a folder or repository.
+
+    Attributes:
+        where: What errors call it.
+        config: Its configuration.
+        weights: The file of its weights.
+    """
+
+    where: str
+    config: Configuration | ComposedConfiguration
+    weights: Path
+
+
+def open_saved(place: str | Path, *, revision: str | None = None, **options: Any) -> Saved:
+    """Find a saved network, and check its configuration and its weights as they lie there.
+
+    Args:
+        place: A folder, or a repository "owner/name" or "owner/name@revision" where no such folder exists.
+        revision: A branch, tag or commit; what it is given for is a repository, never a folder.
+        **options: huggingface_hub's: token, cache_dir, local_files_only, force_download.
 
     Raises:
-        WeightsError: If there is no such file, or it is no configuration.
+        WeightsError: If it is not there or broken, or if the weights do not match their checksum.
+    """
+    if revision is None and os.path.isdir(place):
+        folder = Path(place)
+
+        def file(name: str) -> Path:
+            return folder / name
+    else:
+        place = f"{place}@{revision}" if revision else str(place)
+
+        def file(name: str) -> Path:
+            return download(str(place), name, **options)
+
+    path = file(CONFIG_NAME)
+    config = read_config(path, f"{place}: {CONFIG_NAME}" if path.parent != Path(place) else "")
+    if isinstance(config, Configuration):
+        _check_code(config, f"{place}: {CONFIG_NAME}")
+    weights = _weights(file, bool(config.sha256))
+    if config.sha256:
+        verify(weights, config.sha256)
+    return Saved(str(place), config, weights)
+
+
+def _check_code(config: Configuration, where: str) -> None:
+    """Raise WeightsError unless a configuration states one code, where its network is made from one."""
+    name, given = config.architecture, config.model_args.get("code")
+    if name == FROM_CODE:
+        if given is None:
+            raise WeightsError(f"{where}: model_args.code: is missing; expected the code of the network")
+        return
+    try:
+        known = registry.get(name).code
+    except UnknownNameError:  # it is one of timm's, or nobody's
+        return
+    if given is not None or (config.code and Code.parse(config.code) != known):
+        raise WeightsError(f"{where}: code: expected {known}, the code of {name}, got {shown(given or config.code)}")
+
+
+def _weights(file: Callable[[str], Path], ours: bool) -> Path:
+    """The file of weights: ours are safetensors, timm also writes a pickle, which is read as tensors alone."""
+    try:
+        path = file(WEIGHTS_NAME)
+        if path.is_file():
+            return path
+        raise WeightsError(f"{path}: no such file of weights")
+    except WeightsError:
+        if ours:
+            raise
+        try:
+            path = file(PICKLED_NAME)
+        except WeightsError:
+            path = Path()
+        if not path.is_file():
+            raise
+        return path
+
+
+def shapes_in(path: Path) -> dict[str, tuple[int, ...]]:
+    """The names and shapes of a file of weights.
+
+    Raises:
+        WeightsError: If it is none.
     """
     try:
-        content = json.loads(config.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise WeightsError(f"{config}: no such file; expected a folder that save_pretrained has written") from None
-    except ValueError:
-        content = None
-    if not isinstance(content, dict):
-        raise WeightsError(f"{config}: no configuration; expected one that save_pretrained has written")
-    return content
+        if path.name == PICKLED_NAME:
+            state = torch.load(path, map_location="meta", weights_only=True)
+            return {str(name): tuple(tensor.shape) for name, tensor in state.items()}
+        with safe_open(path, "pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except Exception as error:  # safetensors, pickle and torch have kinds of their own
+        raise WeightsError(f"{path}: expected weights that save_pretrained has written; {in_line(error)}") from error
 
 
-def check_source(entry: registry.Entry | None, cfg: Mapping[str, Any], cache_dir: str | Path | None = None) -> None:
+def check_fit(where: str, weights: Path, create: Callable[[], nn.Module]) -> None:
+    """Check that what a configuration gives can hold a file's tensors, before memory is spent on it.
+
+    Args:
+        where: What an error calls the configuration.
+        weights: The file.
+        create: Makes the network as it was saved.
+
+    Raises:
+        WeightsError: If it gives no network, or one of other layers.
+    """
+    shapes = shapes_in(weights)
+    try:
+        with torch.device("meta"):
+            own = {name: tuple(tensor.shape) for name, tensor in create().state_dict().items()}
+    except Exception as error:  # anybody can have written the arguments, and each network has kinds of its own
+        raise WeightsError(f"{where}: {CONFIG_NAME} gives no network: {in_line(error)}") from error
+    if other := sorted({name for name, _ in own.items() ^ shapes.items()}):
+        name = other[0]
+        raise WeightsError(
+            f"{where}: the weights are of another network than {CONFIG_NAME} states: {shown(name)} is expected with "
+            f"shape {own.get(name)}, got {shapes.get(name)}"
+        )
+
+
+def in_line(error: BaseException) -> str:
+    """An error of somebody else's as part of a line of bounded length."""
+    return textwrap.shorten(f"{type(error).__name__}: {error}", 300, placeholder="...")
+
+
+def check_source(
+    entry: registry.Entry | None, cfg: Mapping[str, Any], cache_dir: str | Path | None = None
+) -> Path | None:
     """Make sure that a timm pretrained_cfg leads to weights, and to the ones that were published.
 
     A registry entry states the checksum of each file it publishes; a folder or Hub repository that save_pretrained
@@ -76,32 +194,28 @@ def check_source(entry: registry.Entry | None, cfg: Mapping[str, Any], cache_dir
         cfg: timm's pretrained_cfg as a dict.
         cache_dir: Where the Hub's files are kept; the Hub's own default when None.
 
+    Returns:
+        The file, where it was saved or published by this package; None for a file or address of the user's own.
+
     Raises:
         WeightsError: If there are no weights, if they cannot be had, or if a checksum does not match.
     """
     kind, place = source = resolve_pretrained_source(dict(cfg))  # what timm is going to load
     published = [w for w in (entry.weights.values() if entry else ()) if resolve_pretrained_source(dict(w)) == source]
-    config = None
     if not kind:
         raise WeightsError(unpublished(entry))
-    if kind == "local-dir":
-        path, config = Path(place) / WEIGHTS_NAME, Path(place) / CONFIG_NAME
-    elif kind == "hf-hub":
-        repository, name = (place, WEIGHTS_NAME) if isinstance(place, str) else place
-        if name != WEIGHTS_NAME:
-            raise WeightsError(f"{repository}: names {name} as its weights; expected {WEIGHTS_NAME}, as of push_to_hub")
-        path = download(repository, WEIGHTS_NAME, cache_dir)
-        config = None if published else download(repository, CONFIG_NAME, cache_dir)
-    elif kind == "file":
-        path = Path(place)
-    else:
-        return
+    repository = place if isinstance(place, str) else place[0]
+    if kind in ("local-dir", "hf-hub") and not published:
+        return open_saved(repository, **({"cache_dir": cache_dir} if kind == "hf-hub" else {})).weights
+    if kind not in ("file", "hf-hub"):
+        return None
+    path = Path(place) if kind == "file" else download(repository, WEIGHTS_NAME, cache_dir=cache_dir)
     if not path.is_file():
         raise WeightsError(f"{path}: no such file of weights")
-    if published:
-        verify(path, published[0]["sha256"])
-    elif config and (checksum := read_config(config).get("sha256")):  # timm's own savers state none
-        verify(path, checksum)
+    if not published:
+        return None
+    verify(path, published[0]["sha256"])
+    return path
 
 
 _REASONS: dict[type[Exception], str] = {
@@ -116,15 +230,20 @@ _REASONS: dict[type[Exception], str] = {
 }
 
 
-def download(repository: str, name: str, cache_dir: str | Path | None) -> Path:
+def download(repository: str, name: str, **options: Any) -> Path:
     """A file of "owner/name" or "owner/name@revision", from the cache or the Hub.
+
+    Args:
+        repository: The repository.
+        name: The file.
+        **options: huggingface_hub's: token, cache_dir, local_files_only, force_download.
 
     Raises:
         WeightsError: If it cannot be had, with huggingface_hub's own error as the cause.
     """
     repo, _, revision = repository.partition("@")
     try:
-        return Path(hf_hub_download(repo, name, revision=revision or None, cache_dir=cache_dir))
+        return Path(hf_hub_download(repo, name, revision=revision or None, **options))
     except Exception as error:  # the Hub's, the HTTP library's or the disk's
         reasons = [reason for kind, reason in _REASONS.items() if isinstance(error, kind)]
         reason = reasons[0] if reasons else " ".join(str(error).split()) or type(error).__name__

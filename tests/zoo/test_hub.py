@@ -301,10 +301,12 @@ def test_wrong_checksum_and_missing_things(hub, tmp_path):
     files = {path.name: path.read_bytes() for path in (tmp_path / "published").iterdir()}
     # Names another file to timm than the one that the checksum is of.
     astray = {**config, "pretrained_cfg": {**config["pretrained_cfg"], "hf_hub_filename": "other.safetensors"}}
+    plain = {key: value for key, value in config.items() if key not in ("sha256", "code")}  # as timm itself saves
     hub.commit("owner/good", good)
     hub.commit("owner/damaged", {**good, "model.safetensors": damaged})
     hub.commit("owner/empty", {"config.json": good["config.json"]})
-    hub.commit("owner/plain", {**good, "config.json": json.dumps({**config, "sha256": None, "code": None}).encode()})
+    hub.commit("owner/plain", {**good, "config.json": json.dumps(plain).encode()})
+    hub.commit("owner/null", {**good, "config.json": json.dumps({**config, "sha256": None}).encode()})
     hub.commit("owner/astray", {**good, "config.json": json.dumps(astray).encode(), "other.safetensors": damaged})
     hub.commit("owner/published", files)
     checksum = sha256(tmp_path / "published" / "model.safetensors")
@@ -312,7 +314,8 @@ def test_wrong_checksum_and_missing_things(hub, tmp_path):
         f"""
         for load in (autobss_zoo.from_pretrained, with_timm):
             refused(lambda: load("owner/damaged"), "owner--damaged", "expected weights with sha256")
-            refused(lambda: load("owner/astray"), "owner/astray", "names other.safetensors", "push_to_hub")
+            refused(lambda: load("owner/astray"), "owner/astray", "hf_hub_filename names 'other.safetensors'")
+            refused(lambda: load("owner/null"), "owner/null: config.json: sha256: input should be", "got None")
             refused(lambda: load("owner/empty"), "owner/empty", "model.safetensors", "push_to_hub")
             load("owner/plain")
         for name, *words in (
