@@ -133,10 +133,19 @@ class TrainingRecipe(BaseModel, ABC):
         if self.optimizer not in (known := [str(name) for name in list_optimizers()]):
             near = did_you_mean(self.optimizer, known, "`timm.optim.list_optimizers()` lists them")
             raise ValueError(f"optimizer: {shown(self.optimizer)}: {near}")
+        return self
+
+    @model_validator(mode="after")
+    def _names_a_network(self) -> TrainingRecipe:
         try:
-            registry.find(self.model)
+            entry = registry.find(self.model)[1]
         except AutoBSSError as error:
             raise ValueError(f"model: {error}") from None
+        if entry and self.model not in (entry.name, entry.timm_name):
+            key = next((key for key in ("weights", "backbone_weights") if key in type(self).model_fields), "weights")
+            raise ValueError(
+                f"model: is untrained, and {self.model} names weights: give model: {entry.name} and {key}: {self.model}"
+            )
         return self
 
     @property

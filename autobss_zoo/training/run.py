@@ -20,6 +20,7 @@ from ..files import replacing, write_atomically
 from ..yaml_text import write_yaml
 from .processes import World
 from .recipe import TrainingRecipe
+from .steps import Steps
 from .task import Task
 
 COLUMNS = ("epoch", "learning_rate", "train_loss", "images_per_second", "seconds")
@@ -54,16 +55,18 @@ class Run:
         self.metrics: Any = None
         self._best = -1.0
         self._task, self._recipe, self._world = task, task.recipe, world
-        self._tensorboard: Any = tensorboard and world.first and self.folder is not None
+        self._tensorboard = tensorboard
+        self._writer: Any = None
+        self._begun = self.folder is None
         if self.folder is not None:
-            kept = self.folder / "recipe.yaml"
-            if kept.is_file() and (self.folder / "last.pt").is_file():
-                self._compare(kept)
-            elif world.first:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                (self.folder / "result.json").unlink(missing_ok=True)  # of a training whose state was deleted
-                write_atomically(kept, write_yaml(task.recipe.model_dump(mode="json")).encode())
-            world.wait()
+            self._state, self._kept = self.folder / "last.pt", self.folder / "recipe.yaml"
+            if self._goes_on:
+                self._compare(self._kept)
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether the folder holds a training."""
+        return self._state.is_file() and self._kept.is_file()
 
     def _compare(self, kept: Path) -> None:
         before, now = TrainingRecipe.load(kept)[0].identity(), self._recipe.identity()
@@ -75,21 +78,45 @@ class Run:
             )
 
     def load(self) -> dict[str, Any] | None:
-        """The state to go on from, if there is one."""
-        state = None
-        if self.folder is not None and (path := self.folder / "last.pt").is_file():
-            try:
-                state = torch.load(path, map_location="cpu", weights_only=True)
-            except Exception as error:  # torch's, pickle's or zipfile's
-                raise TrainingError(f"{path}: cannot be read ({error}); delete it to begin anew") from error
+        """The state to go on from, if there is one; nothing is written yet."""
+        if self.folder is None or not self._state.is_file():
+            return None
+        try:
+            state = torch.load(self._state, map_location="cpu", weights_only=True)
             self.history, self._best = state["history"], state["best"]
             self.metrics = self._task.metrics(**state["result"]) if state["result"] else None
-        if self._tensorboard:
+        except Exception as error:  # torch's, pickle's or zipfile's, or of other contents
+            raise self._broken(error) from error
+        return state
+
+    def restore(self, steps: Steps, state: dict[str, Any]) -> None:
+        """Let steps go on from a state that `load` has given."""
+        try:
+            steps.load_state_dict(state)
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise self._broken(error) from error
+
+    def _broken(self, error: Exception) -> TrainingError:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        return TrainingError(f"{self._state}: cannot be read ({reason}); delete it to begin anew")
+
+    def begin(self) -> None:
+        """Make the folder, with the recipe, once a first step is done; once is enough."""
+        if self._begun:
+            return
+        assert self.folder is not None
+        if self._world.first and not self._goes_on:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / "result.json").unlink(missing_ok=True)  # of a training whose state was deleted
+            write_atomically(self._kept, write_yaml(self._recipe.model_dump(mode="json")).encode())
+        if self._world.first and self._tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
             # Lines that an interrupted training wrote after its last state are dropped.
-            self._tensorboard = SummaryWriter(str(self.folder / "tensorboard"), purge_step=len(self.history) + 1)  # type: ignore[operator]
-        return state
+            purge: Any = len(self.history) + 1
+            self._writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=purge)
+        self._begun = True
+        self._world.wait()
 
     def add(self, row: dict[str, Any], metrics: Any, network: nn.Module) -> None:
         """Keep an epoch's metrics, and its network if it is the best evaluated one."""
@@ -108,17 +135,18 @@ class Run:
         writer.writeheader()
         writer.writerows(self.history)
         write_atomically(self.folder / "metrics.csv", text.getvalue().encode())
-        if self._tensorboard:
+        if self._writer:
             for name, value in row.items():
-                self._tensorboard.add_scalar(name, value, row["epoch"])
-            self._tensorboard.flush()
+                self._writer.add_scalar(name, value, row["epoch"])
+            self._writer.flush()
 
-    def save(self, state: dict[str, Any]) -> None:
+    def save(self, steps: Steps) -> None:
         """Keep the state to go on from."""
+        state = steps.state_dict()  # by all processes together
         if self.folder is not None and self._world.first:
             metrics = asdict(self.metrics) if self.metrics else None
             kept = {**state, "history": self.history, "best": self._best, "result": metrics}
-            with replacing(self.folder / "last.pt") as path:
+            with replacing(self._state) as path:
                 torch.save(kept, path)
 
     def finish(self, network: nn.Module) -> None:
@@ -130,6 +158,6 @@ class Run:
             facts = {"epochs": len(self.history), "machine": machine()}
             result = {"evaluated_on": self._task.on, **self.metrics.as_dict(), **best, **facts}
             write_atomically(self.folder / "result.json", json.dumps(result, indent=2).encode())
-        if self._tensorboard:
-            self._tensorboard.close()
+        if self._writer:
+            self._writer.close()
         self._world.wait()

@@ -58,6 +58,19 @@ class Task(ABC):
     def create(self) -> nn.Module:
         """The untrained network."""
 
+    def start(self, network: nn.Module) -> tuple[str, ...]:
+        """Give the untrained network the weights that the recipe begins with, if any.
+
+        It is asked once, when a training begins, and not when one goes on.
+
+        Returns:
+            What the user should know of it, a line each.
+
+        Raises:
+            WeightsError: If there are no such weights, or they are of another network.
+        """
+        return ()
+
     @abstractmethod
     def batches(self, device: torch.device) -> Batches:
         """To train on."""

@@ -21,8 +21,8 @@ from .data.batches import memory_evaluation, resized
 from .data.folders import folder_evaluation, labels_of
 from .data.sources import SOURCES, Images, Source, load
 from .metrics.accuracy import Accuracy, evaluate
+from .pretrained import fill
 from .processes import World
-from .tasks.backbones import read_state
 from .tasks.classification import configuration
 
 TORCHVISION = "torchvision:"
@@ -128,18 +128,6 @@ def load_composed(name: str, task: str, classes: tuple[str, ...]) -> nn.Module:
 
 def _few(names: tuple[str, ...]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
-def fill(model: nn.Module, weights: str | Path, name: str) -> None:
-    """Give a model the weights of a file; `name` is what an error calls the model.
-
-    Raises:
-        WeightsError: If the file cannot be read or does not fit.
-    """
-    try:
-        model.load_state_dict(read_state(weights))
-    except RuntimeError as error:  # torch's, on tensors that do not fit; read_state's own is one as well
-        raise WeightsError(f"{weights}: cannot load it into {name}: {error}") from error
 
 
 def validate(

@@ -175,16 +175,20 @@ def test_a_backbone_can_be_trained_before(scenes, tmp_path):
     save_pretrained(trained, tmp_path / "trained")
     for architecture, part in (("retinanet", "backbone.body"), ("pspnet", "backbone")):
         recipe = quick(architecture, scenes, model=str(code), backbone_weights=str(tmp_path / "trained"))
-        backbone = recipe.prepare().create().get_submodule(part).state_dict()
+        task = recipe.prepare()
+        network = task.create()
+        assert task.start(network) == ()
+        backbone = network.get_submodule(part).state_dict()
         assert all(torch.equal(tensor, trained.state_dict()[name]) for name, tensor in backbone.items())
         other = quick(
             architecture, scenes, backbone_weights=str(tmp_path / "trained"), model="resnet18{8,8,8,8,1,1,1,1}"
         )
-        with pytest.raises(WeightsError, match="is of another network"):
-            other.prepare().create()
-        missing = quick(architecture, scenes, backbone_weights="runs/nothing/last").prepare()
-        with pytest.raises(WeightsError, match="is no folder, file or network; train the backbone first"):
-            missing.create()
+        with pytest.raises(WeightsError, match=r"backbone_weights: .* is of another network"):
+            train(other, tmp_path / "run")
+        missing = quick(architecture, scenes, backbone_weights="runs/nothing/last")
+        with pytest.raises(WeightsError, match="is no folder, file, repository or network; train one first"):
+            train(missing, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
 
 
 def test_the_heads_of_a_segmenter_have_a_rate_of_their_own(scenes):

@@ -13,12 +13,14 @@ from torch import Tensor, nn
 from ... import registry
 from ...cost import Setting
 from ...errors import DataError, RecipeError, did_you_mean
+from ...families import family_of
 from ...limits import Flag, Number, Share, Side, Text
 from ...models import create_model
 from ..data.batches import Batches, MemoryBatches, memory_evaluation, resized
 from ..data.folders import folder_batches, folder_evaluation, labels_of
 from ..data.sources import SOURCES, Images, Source, indices, load
 from ..metrics.accuracy import Accuracy, evaluate
+from ..pretrained import Weights, begin_with
 from ..processes import World
 from ..recipe import TrainingRecipe, register_task
 from ..task import Task
@@ -30,6 +32,11 @@ class ClassificationRecipe(TrainingRecipe):
 
     Attributes:
         data: digits, fashion_mnist, cifar10, imagenet or imagefolder.
+        weights: A trained network of the same layers to begin with: a folder that save_pretrained, a training or timm
+            has written; a file of a state dict (.safetensors, .pth); a published network of the zoo's or of timm's,
+            with or without a tag; or a repository on the Hub ("owner/name[@revision]"). Its classifier is left out
+            where the classes are others by number, and its first layer is adapted to other input channels. From
+            scratch when None.
         train_images: Use only so many training images, chosen by class in proportion; all when None.
         input_size: Side of the images in pixels; the data set's when None. Where the model's code states it, that is
             used instead.
@@ -41,6 +48,7 @@ class ClassificationRecipe(TrainingRecipe):
     """
 
     task: Literal["classification"] = "classification"
+    weights: Weights | None = None
     input_size: Side | None = None
     label_smoothing: Share = 0.0
     shift: Share = 0.0
@@ -142,6 +150,16 @@ class Classification(Task):
         if recipe.grad_checkpointing:
             network.set_grad_checkpointing(True)
         return network
+
+    def start(self, network: nn.Module) -> tuple[str, ...]:
+        """As in Task."""
+        recipe, entry = self.recipe, registry.find(self.recipe.model)[1]
+        if recipe.weights is not None:
+            return begin_with(network, recipe.weights, family_of(recipe.code), "weights")
+        if entry is None or not entry.weights:
+            return ()
+        tagged = f"{recipe.model}.{next(iter(entry.weights))}"
+        return (f"model: {recipe.model} begins untrained; with weights: {tagged} it begins with those published",)
 
     def batches(self, device: torch.device) -> Batches:
         """As in Task; of normalised images and labels."""

@@ -11,7 +11,8 @@ from torch import nn
 
 from ... import composed
 from ...errors import DataError, RecipeError
-from .backbones import fill_backbone
+from ...families import family_of
+from ..pretrained import begin_with
 
 
 def divide(images: Sequence[int], usable: Sequence[int], recipe: Any, where: Any) -> tuple[list[int], list[int]]:
@@ -38,19 +39,17 @@ def divide(images: Sequence[int], usable: Sequence[int], recipe: Any, where: Any
     return sorted(train[:wanted]), sorted(held)
 
 
-def create(recipe: Any, classes: tuple[str, ...], num_classes: int, backbone: str, **options: Any) -> nn.Module:
-    """A recipe's network, with the names of its classes and the weights of its backbone.
+def create(recipe: Any, classes: tuple[str, ...], num_classes: int, **options: Any) -> nn.Module:
+    """A recipe's untrained network, with the names of its classes.
 
     Args:
-        recipe: With architecture, code, width, model_args and backbone_weights.
+        recipe: With architecture, code, width and model_args.
         classes: Their names.
         num_classes: What the network takes for them.
-        backbone: The backbone's name within the network.
         **options: Further arguments of the network.
 
     Raises:
         RecipeError: If model_args are none of the network's.
-        WeightsError: If the backbone's weights cannot be had.
     """
     options = {"num_classes": num_classes, "width": recipe.width, **options}
     try:
@@ -58,6 +57,11 @@ def create(recipe: Any, classes: tuple[str, ...], num_classes: int, backbone: st
     except TypeError as error:
         raise RecipeError(f"model_args: {recipe.architecture} cannot have {recipe.model_args}: {error}") from error
     network.about = replace(network.about, label_names=classes)
-    if recipe.backbone_weights is not None:
-        fill_backbone(network.get_submodule(backbone), recipe.backbone_weights)
     return network
+
+
+def start(backbone: nn.Module, recipe: Any) -> tuple[str, ...]:
+    """What a task's `start` does: the backbone begins with the recipe's backbone_weights, if it names any."""
+    if recipe.backbone_weights is None:
+        return ()
+    return begin_with(backbone, recipe.backbone_weights, family_of(recipe.code), "backbone_weights")

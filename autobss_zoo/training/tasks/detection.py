@@ -21,11 +21,12 @@ from ..data.batches import Batches
 from ..data.coco import CocoImages, load_part, load_splits
 from ..data.samples import Reader, SampleBatches, evaluation_loader
 from ..metrics.average_precision import AveragePrecision, as_results, average_precision
+from ..pretrained import Weights
 from ..processes import World
 from ..recipe import TrainingRecipe, register_task
 from ..task import Task
 from ..validation import load_composed
-from .composed import create, divide
+from .composed import create, divide, start
 from .pictures import draw_objects, write_pictures
 
 Sample = tuple[Tensor, dict[str, Tensor]]
@@ -41,7 +42,7 @@ class DetectionRecipe(TrainingRecipe):
         width: Channels of the pyramid and the heads.
         min_size, max_size: Images are resized to this shorter side in pixels, unless the longer one would exceed its.
         flip: Whether images are mirrored at random.
-        backbone_weights: A trained classifier to begin with: a folder, a file or a published network; from scratch when
+        backbone_weights: A trained classifier to begin with, as ClassificationRecipe's `weights`; from scratch when
             None, as in the paper.
         model_args: Further arguments of torchvision's class, e.g. {box_score_thresh: 0.1}.
     """
@@ -52,7 +53,7 @@ class DetectionRecipe(TrainingRecipe):
     width: Whole = Field(WIDTH, gt=0, le=4096)
     min_size: Side = 800
     max_size: Side = 1333
-    backbone_weights: Text | None = None
+    backbone_weights: Weights | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> DetectionRecipe:
@@ -101,7 +102,11 @@ class Detection(Task):
         recipe, classes = self.recipe, self.images.classes
         side = recipe.side or recipe.min_size  # the longer one keeps its proportion
         sizes = {"min_size": side, "max_size": round(recipe.max_size * side / recipe.min_size)}
-        return create(recipe, classes, len(classes) + self.kind.first_label, "backbone.body", **sizes)
+        return create(recipe, classes, len(classes) + self.kind.first_label, **sizes)
+
+    def start(self, network: nn.Module) -> tuple[str, ...]:
+        """As in Task; only the backbone begins with weights."""
+        return start(network.get_submodule("backbone.body"), self.recipe)
 
     def batches(self, device: torch.device) -> Batches:
         """As in Task; of images of shape (3, h, w) in [0, 1], and their targets."""

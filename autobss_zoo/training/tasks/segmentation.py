@@ -26,11 +26,12 @@ from ..data.samples import Reader, SampleBatches, evaluation_loader
 from ..data.sources import SOURCES
 from ..data.voc import IGNORED, VocImages
 from ..metrics.mean_iou import MeanIoU, confusion
+from ..pretrained import Weights
 from ..processes import World
 from ..recipe import TrainingRecipe, register_task
 from ..task import Task
 from ..validation import load_composed
-from .composed import create, divide
+from .composed import create, divide, start
 from .pictures import draw_classes, write_pictures
 
 Sample = tuple[Tensor, Tensor]
@@ -55,7 +56,7 @@ class SegmentationRecipe(TrainingRecipe):
         flip: Whether images are mirrored at random.
         aux_weight: Of the auxiliary loss.
         head_rate: The heads learn at so many times the rate.
-        backbone_weights: A trained classifier to begin with: a folder, a file or a published network; none when None.
+        backbone_weights: A trained classifier to begin with, as ClassificationRecipe's `weights`; none when None.
         model_args: Further arguments of `create_segmenter`, e.g. {dropout: 0.2}.
     """
 
@@ -71,7 +72,7 @@ class SegmentationRecipe(TrainingRecipe):
     blur: Flag = False
     aux_weight: Number = Field(0.4, ge=0, le=100)
     head_rate: Number = Field(1, gt=0, le=1000)
-    backbone_weights: Text | None = None
+    backbone_weights: Weights | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> SegmentationRecipe:
@@ -118,10 +119,14 @@ class Segmentation(Task):
         """The network, with the names of its classes."""
         recipe, classes = self.recipe, self.images.classes
         options = {"input_size": recipe.crop, "aux_loss": recipe.aux_weight > 0}
-        network: Any = create(recipe, classes, len(classes), "backbone", **options)
+        network: Any = create(recipe, classes, len(classes), **options)
         prepared = {"crop": recipe.crop, "base_size": recipe.base_size}
         network.about = replace(network.about, preprocessing=prepared)
         return network
+
+    def start(self, network: nn.Module) -> tuple[str, ...]:
+        """As in Task; only the backbone begins with weights."""
+        return start(network.get_submodule("backbone"), self.recipe)
 
     def parameters(self, network: Any) -> Any:
         """As in Task; the backbone's parameters, and the heads' at their own rate."""

@@ -315,7 +315,7 @@ def _composed(arguments: argparse.Namespace, entry: Entry) -> Any:
     classes = {"num_classes": arguments.num_classes} if arguments.num_classes else {}
     model: Any = create_model(arguments.network, pretrained=arguments.pretrained, **classes)
     if arguments.weights:
-        from autobss_zoo.training.validation import fill
+        from autobss_zoo.training.pretrained import fill
 
         fill(model, arguments.weights, arguments.network)
     return model

@@ -10,7 +10,7 @@ from autobss_zoo import create_model, save_pretrained
 from autobss_zoo.errors import WeightsError
 from autobss_zoo.families import family_of
 from autobss_zoo.registry import find
-from autobss_zoo.training.tasks.backbones import fill_backbone, read_state
+from autobss_zoo.training.pretrained import begin_with, read_state
 
 CODE = "resnet18{4,4,8,8,1,1,1,1}"
 
@@ -19,6 +19,10 @@ def backbone(code=CODE, seed=1):
     torch.manual_seed(seed)
     code = find(code)[0]
     return family_of(code).build(code, num_classes=0)
+
+
+def fill_backbone(network, source):
+    return begin_with(network, source, family_of(find(CODE)[0]), "backbone_weights")
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +89,8 @@ def test_files_that_are_no_weights_are_named(trained, tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("resnet18_autobs", "'resnet18_autobs' is no folder, file or network; train the backbone first"),
-        ("runs/resnet50.maskrcnn/last", "is no folder, file or network"),
+        ("resnet18_autobs", "'resnet18_autobs' is no folder, file, repository or network; train one first"),
+        ("runs/resnet50.maskrcnn/last", "is no folder, file, repository or network"),
         ("resnet18_autobss", "no weights are published for resnet18_autobss"),
         (CODE, "no weights are published for a code"),
         ("resnet18.nothing_like_it", "backbone_weights: cannot have the weights of resnet18.nothing_like_it"),
