@@ -185,7 +185,11 @@ def read_config(path: Path, where: str = "") -> Configuration | ComposedConfigur
             raise WeightsError(f"{where}: expected a file of up to {_MOST:,} bytes")
         content = path.read_bytes()
     except FileNotFoundError:
-        raise WeightsError(f"{where}: no such file; expected a folder that save_pretrained has written") from None
+        parts = (path.parent / name for name in ("last", "best"))  # of a training's folder
+        trained = [str(part) for part in parts if (part / path.name).is_file()]
+        hint = f"; the networks of this training are {' and '.join(trained)}" if trained else ""
+        text = f"no such file; expected a folder that save_pretrained has written{hint}"
+        raise WeightsError(f"{where}: {text}") from None
     except OSError as error:
         raise WeightsError(f"{where}: {error.strerror or error}") from error
     try:

@@ -34,6 +34,11 @@ Weights = Annotated[Text, AfterValidator(_absolute)]
 """What `begin_with` takes, in a recipe: a path is made absolute, as the recipe is kept in another folder."""
 
 
+def is_repository(name: str) -> bool:
+    """Whether a name is one of the Hub's, "owner/name" or "owner/name@revision"."""
+    return _REPOSITORY.fullmatch(name) is not None
+
+
 def read_state(path: str | Path) -> Mapping[str, Tensor]:
     """A file's state dict, .safetensors or as torch.save writes it.
 
@@ -112,7 +117,7 @@ def _state(source: str, key: str) -> Mapping[str, Tensor]:
             return from_pretrained(source).state_dict()
         if Path(source).suffix in _FILES:
             return read_state(source)
-        if _REPOSITORY.fullmatch(source):
+        if is_repository(source):
             return from_pretrained(source).state_dict()
         created = timm.create_model if timm.is_model(source) else create_model
         return created(source, pretrained=True).state_dict()

@@ -63,18 +63,34 @@ class World:
             distributed.barrier()
 
 
+def find_device(name: str | None = None) -> torch.device:
+    """A device by its name, "cpu", "cuda" or "cuda:1"; a GPU where there is one when None.
+
+    Raises:
+        ValueError: If there is no such device here.
+    """
+    known = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    default = "cuda" if len(known) > 1 else "cpu"
+    if name not in (None, default, *known):
+        raise ValueError(f"device: expected one of {', '.join(known)}, got {name!r}")
+    return torch.device(name or default)
+
+
 @contextmanager
 def joined(device: str | None = None) -> Iterator[World]:
     """This process's place among those that torchrun (or Slurm) has started; alone without them.
 
     Args:
         device: "cpu", "cuda" or "cuda:1"; CUDA where there is a GPU when None.
+
+    Raises:
+        ValueError: If there is no such device here.
     """
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    found = find_device(device)
     if not is_distributed_env() or distributed.is_initialized():
-        yield World(torch.device(device))
+        yield World(found)
         return
-    started = init_distributed_device_so(device)
+    started = init_distributed_device_so(str(found))
     try:
         yield World(torch.device(started["device"]), started["global_rank"], started["world_size"])
         distributed.barrier()

@@ -18,10 +18,11 @@ from ..hub import from_pretrained
 from ..models import create_model
 from ..registry import find
 from .data.batches import memory_evaluation, resized
-from .data.folders import folder_evaluation, labels_of
+from .data.folders import MODES, FolderImages, folder_evaluation, labels_of
+from .data.samples import check_readable
 from .data.sources import SOURCES, Images, Source, load
 from .metrics.accuracy import Accuracy, evaluate
-from .pretrained import fill
+from .pretrained import fill, is_repository
 from .processes import World
 from .tasks.classification import configuration
 
@@ -39,7 +40,8 @@ def load_classifier(
 
     Args:
         name: A network of this zoo (with its published weights, or a code), a folder that save_pretrained wrote, a
-            model of timm's ("resnet50.a1_in1k", "hf-hub:owner/name") or of torchvision's ("torchvision:resnet50").
+            repository on the Hub ("owner/name[@revision]"), a model of timm's ("resnet50.a1_in1k") or of torchvision's
+            ("torchvision:resnet50").
         source: The data's, which a network with `weights` is built for.
         classes: The data's.
         weights: A state dict of one's own, .safetensors or as torch.save writes it; the published ones when None.
@@ -65,7 +67,9 @@ def load_classifier(
 def _timm(
     name: str, source: Source, classes: tuple[str, ...], weights: str | Path | None, input_size: int | None
 ) -> nn.Module:
-    if Path(name).is_dir():
+    if Path(name).is_dir() or is_repository(name):
+        if weights is not None:
+            raise WeightsError(f"weights: {name} has its own; give a network by its name or code, or no weights")
         return from_pretrained(name)
     ours = ":" not in name and not timm.is_model(name)
     if weights is None:
@@ -143,8 +147,8 @@ def validate(
 ) -> Accuracy:
     """Classify a data set's test (or validation) images.
 
-    Images in folders are resized to the network's input size over its crop_pct, and cropped at the centre; images in
-    memory are resized to the input size.
+    Images in folders are resized to the network's input size over its crop_pct, and cropped at the centre, and are read
+    with the network's channels; images in memory are resized to the input size.
 
     Args:
         name: A network; see `load_classifier`.
@@ -158,14 +162,20 @@ def validate(
 
     Raises:
         WeightsError, DataError: If the network or the data cannot be had, or do not fit each other.
-        ValueError: If there is no such network or data set.
+        ValueError: If there is no such network or data set, or a number is too small.
     """
     if data not in SOURCES:
         raise ValueError(f"data: expected {', '.join(SOURCES)}, got {data!r}")
+    for key, value, least in (("input_size", input_size, 1), ("batch_size", batch_size, 1), ("workers", workers, 0)):
+        if value is not None and value < least:
+            raise ValueError(f"{key}: expected at least {least}, got {value}")
     world = world or World(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     source, images = SOURCES[data], load(data, str(data_dir) if data_dir is not None else None).test
     classes = source.classes or tuple(images.reader.class_to_idx)
     model, config = load_classifier(name, source, classes, weights, input_size)
+    if not source.in_memory and (channels := config["input_size"][0]) in MODES:
+        source = source.read_as(channels)
+        check_readable(FolderImages(images, channels).read, range(len(images)), images.reader.root)
     _check_fit(model, config, classes, source.in_chans, name, data)
     model = model.to(world.device).to(memory_format=torch.channels_last)
     number = len(images.labels if isinstance(images, Images) else labels_of(images))

@@ -131,13 +131,13 @@ def test_bad_input_is_one_line(arguments, code, message, tmp_path, monkeypatch, 
 
 
 def test_a_network_of_other_images_or_classes_is_named(images, tmp_path, capsys):
-    small = create_model(CODE, num_classes=10, in_chans=1)
+    small = create_model(CODE, num_classes=10, in_chans=2)
     from autobss_zoo import save_pretrained
 
     save_pretrained(small, tmp_path / "small")
     options = ["--data", "imagefolder", "--data-dir", str(images)]
     assert main(["evaluate", str(tmp_path / "small"), *options]) == 1
-    assert "takes 1 channels; the images of imagefolder have 3" in capsys.readouterr().err
+    assert "takes 2 channels; the images of imagefolder have 3" in capsys.readouterr().err
     save_pretrained(create_model(CODE, num_classes=10), tmp_path / "ten")
     assert main(["evaluate", str(tmp_path / "ten"), *options]) == 1
     assert "knows 10 classes, which are not the 6 of imagefolder" in capsys.readouterr().err

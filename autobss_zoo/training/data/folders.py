@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from timm.data import ImageDataset, create_transform
@@ -21,17 +20,32 @@ def labels_of(images: ImageDataset) -> Tensor:
     return torch.tensor([label for _, label in images.reader.samples])
 
 
-class _Transformed:
-    """Transformed images with their labels, by number."""
+MODES = {1: "L", 3: "RGB"}
+"""Pillow's modes by what networks take, in channels; as timm's input_img_mode."""
 
-    def __init__(self, images: ImageDataset, transform: Any) -> None:
-        self._images, self._transform = images, transform
 
-    def read(self, number: int) -> tuple[np.ndarray, int]:
+class FolderImages:
+    """A folder's images with their labels, by number, transformed where a transform is given.
+
+    Args:
+        images: The folder.
+        in_chans: 1 for grey images, 3 for colour.
+        transform: One of timm's.
+    """
+
+    def __init__(self, images: ImageDataset, in_chans: int, transform: Any = lambda image: image) -> None:
+        self._images, self._mode, self._transform = images, MODES[in_chans], transform
+
+    def read(self, number: int) -> tuple[Any, int]:
+        """An image and its label.
+
+        Raises:
+            DataError: If the image is broken.
+        """
         try:
             file, label = self._images.reader[number]
             with file:
-                image = Image.open(file).convert("RGB")
+                image = Image.open(file).convert(self._mode)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow's kinds
             raise DataError(f"{self._images.filename(number, absolute=True)}: broken image ({error})") from None
         return self._transform(image), label
@@ -73,13 +87,14 @@ def folder_batches(
         interpolation=config["interpolation"],
         mean=config["mean"],
     )
+    channels = config["input_size"][0]
     layout = torch.channels_last if channels_last else torch.contiguous_format
 
     def deliver(loader: Any) -> Iterable[tuple[Tensor, Tensor]]:
-        for pixels, labels in PrefetchLoader(loader, config["mean"], config["std"], device=device):
+        for pixels, labels in PrefetchLoader(loader, config["mean"], config["std"], channels, device):
             yield pixels.contiguous(memory_format=layout), labels
 
-    reader = Reader(_Transformed(images, transform).read, chosen.numpy())
+    reader = Reader(FolderImages(images, channels, transform).read, chosen.numpy())
     return SampleBatches(reader, fast_collate, deliver, workers, device)
 
 
@@ -108,7 +123,8 @@ def folder_evaluation(
         crop_pct=config["crop_pct"],
         crop_mode=config["crop_mode"],
     )
-    broken = transform(Image.new("RGB", (64, 64))), -1
-    reader = Reader(_Transformed(images, transform).read, chosen.numpy(), broken)
+    channels = config["input_size"][0]
+    broken = transform(Image.new(MODES[channels], (64, 64))), -1
+    reader = Reader(FolderImages(images, channels, transform).read, chosen.numpy(), broken)
     loader = evaluation_loader(reader, fast_collate, workers, device, batch_size)
-    yield from PrefetchLoader(loader, config["mean"], config["std"], device=device)
+    yield from PrefetchLoader(loader, config["mean"], config["std"], channels, device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,18 @@ class Reader(Dataset):
             torch.set_rng_state(state[2])
 
 
+def check_readable(read: Callable[[int], Any], chosen: Sequence[int], where: Any) -> None:
+    """Raise DataError unless one of the chosen samples can be read; `where` is what they are from, for the error."""
+    first = "there are none"
+    for tried, number in enumerate(chosen):
+        try:
+            read(number)
+            return
+        except DataError as error:
+            first = first if tried else str(error)
+    raise DataError(f"{where}: none of {len(chosen)} images can be read: {first}")
+
+
 class _Keys:
     """A batch sampler whose epoch and first step can be set, for one loader and its workers to serve all epochs."""
 
@@ -108,7 +120,10 @@ class SampleBatches:
             self._keys = _Keys(parts)
             self._loader = make_loader(self._reader, self._keys, *self._options)
         self._keys.epoch, self._keys.first_step = number, first_step
-        yield from self._deliver(self._loader)
+        try:
+            yield from self._deliver(self._loader)
+        except DataError as error:  # a worker process's ends a traceback
+            raise DataError(str(error).strip().rpartition("DataError: ")[2]) from None
 
 
 def evaluation_loader(

@@ -6,7 +6,7 @@ import gzip
 import os
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,6 +59,13 @@ class Source:
     in_memory: bool
     title: str
     licence: str
+
+    def read_as(self, in_chans: int) -> Source:
+        """The same images with 1 or 3 channels; as in timm, grey images have the means of the channels' statistics."""
+        if in_chans == self.in_chans:
+            return self
+        mean, std = (in_chans * (sum(values) / len(values),) for values in (self.mean, self.std))
+        return replace(self, in_chans=in_chans, mean=mean, std=std)
 
 
 def _digits(folder: Path | None) -> Splits:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ...errors import DataError
 from ..processes import World
 
 
@@ -34,19 +35,19 @@ class Accuracy:
     @property
     def top1(self) -> float:
         """Percent of the images whose class was the first answer."""
-        return 100 * self.right / max(self.images, 1)
+        return 100 * self.right / self.images
 
     @property
     def top5(self) -> float:
         """Percent of the images whose class was among the first five answers."""
-        return 100 * self.right5 / max(self.images, 1)
+        return 100 * self.right5 / self.images
 
     @property
     def interval(self) -> tuple[float, float]:
         """The 95% confidence interval of top1 for other images of the same kind, in percent (Wilson's)."""
         from scipy.stats import binomtest
 
-        bounds = binomtest(self.right, max(self.images, 1)).proportion_ci(method="wilson")
+        bounds = binomtest(self.right, self.images).proportion_ci(method="wilson")
         return 100 * bounds.low, 100 * bounds.high
 
     @property
@@ -76,6 +77,9 @@ def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], world: 
         batches: This process's images of shape (n, c, h, w) on the device, and labels of shape (n,), -1 where the image
             is broken.
         world: The processes.
+
+    Raises:
+        DataError: If there is no image that is not broken.
     """
     model.eval()
     total = torch.zeros(5, dtype=torch.float64, device=world.device)
@@ -87,4 +91,6 @@ def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], world: 
             counts = first[:, 0].sum(), first.sum(), good.sum(), (~good).sum(), losses
             total += torch.stack([c.double() for c in counts])
     right, right5, images_, left_out, loss = world.sum(total).tolist()
-    return Accuracy(int(right), int(right5), int(images_), int(left_out), loss / max(images_, 1))
+    if not images_:
+        raise DataError(f"none of {int(left_out)} images to evaluate on can be read")
+    return Accuracy(int(right), int(right5), int(images_), int(left_out), loss / images_)

@@ -17,7 +17,8 @@ from ...families import family_of
 from ...limits import Flag, Number, Share, Side, Text
 from ...models import create_model
 from ..data.batches import Batches, MemoryBatches, memory_evaluation, resized
-from ..data.folders import folder_batches, folder_evaluation, labels_of
+from ..data.folders import FolderImages, folder_batches, folder_evaluation, labels_of
+from ..data.samples import check_readable
 from ..data.sources import SOURCES, Images, Source, indices, load
 from ..metrics.accuracy import Accuracy, evaluate
 from ..pretrained import Weights, begin_with
@@ -38,6 +39,8 @@ class ClassificationRecipe(TrainingRecipe):
             where the classes are others by number, and its first layer is adapted to other input channels. From
             scratch when None.
         train_images: Use only so many training images, chosen by class in proportion; all when None.
+        in_chans: Channels that images are read with: 1 for grey ones, 3 for colour (data in folders); the data set's
+            when None.
         input_size: Side of the images in pixels; the data set's when None. Where the model's code states it, that is
             used instead.
         label_smoothing: Of the cross-entropy.
@@ -49,6 +52,7 @@ class ClassificationRecipe(TrainingRecipe):
 
     task: Literal["classification"] = "classification"
     weights: Weights | None = None
+    in_chans: Literal[1, 3] | None = None
     input_size: Side | None = None
     label_smoothing: Share = 0.0
     shift: Share = 0.0
@@ -67,7 +71,7 @@ class ClassificationRecipe(TrainingRecipe):
         if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
             raise ValueError(f"crop_scale: expected two ascending shares in (0, 1], got {list(self.crop_scale)}")
         memory = SOURCES[self.data].in_memory
-        for name in ("shift",) if not memory else ("crop_scale", "auto_augment"):
+        for name in ("shift",) if not memory else ("crop_scale", "auto_augment", "in_chans"):
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name}: is only for data in {'folders' if memory else 'memory'}, not {self.data}")
         if self.auto_augment is not None:
@@ -84,9 +88,15 @@ class ClassificationRecipe(TrainingRecipe):
     @property
     def counting(self) -> dict[str, Any]:
         """As in TrainingRecipe."""
-        source = SOURCES[self.data]
+        source = self.source
         classes = source.classes or load(self.data, self.data_dir).train.reader.class_to_idx
         return {"setting": Setting(self.side or self.input_size or source.input_size, source.in_chans, len(classes))}
+
+    @property
+    def source(self) -> Source:
+        """The data set, with the channels that its images are read with."""
+        source = SOURCES[self.data]
+        return source.read_as(self.in_chans or source.in_chans)
 
 
 def configuration(source: Source, classes: tuple[str, ...], side: int) -> dict[str, Any]:
@@ -112,7 +122,7 @@ class Classification(Task):
 
     def __init__(self, recipe: ClassificationRecipe) -> None:
         super().__init__(recipe, "holdout" if recipe.holdout else "test")
-        self.source, self.splits = SOURCES[recipe.data], load(recipe.data, recipe.data_dir)
+        self.source, self.splits = recipe.source, load(recipe.data, recipe.data_dir)
         train, test = (s.labels if isinstance(s, Images) else labels_of(s) for s in self.splits)
         self.classes = self.source.classes or tuple(self.splits.train.reader.class_to_idx)
         chosen, evaluated = torch.arange(len(train)), torch.arange(len(test))
@@ -125,7 +135,19 @@ class Classification(Task):
                 chosen = chosen[indices(train[chosen], recipe.train_images / len(chosen))[1]]
         self.side = recipe.side or recipe.input_size or self.source.input_size
         self.train_indices, self.eval_indices = chosen, evaluated
+        self._check_readable()
         self._criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+
+    def _check_readable(self) -> None:
+        if not self.source.in_memory:
+            for images, chosen in ((self.splits.train, self.train_indices), (self._evaluated, self.eval_indices)):
+                read = FolderImages(images, self.source.in_chans).read
+                check_readable(read, chosen.tolist(), images.reader.root)
+
+    @property
+    def _evaluated(self) -> Any:
+        """The images that are evaluated on, among others."""
+        return self.splits.test if self.on == "test" else self.splits.train
 
     @property
     def configuration(self) -> dict[str, Any]:
@@ -200,7 +222,7 @@ class Classification(Task):
 
     def evaluation(self, world: World) -> Iterator[tuple[Tensor, Tensor]]:
         """This process's share of what to evaluate on."""
-        images = self.splits.test if self.on == "test" else self.splits.train
+        images = self._evaluated
         chosen = self.eval_indices[world.rank :: world.size]
         if isinstance(images, Images):
             part = resized(Images(images.images[chosen], images.labels[chosen]), self.side)

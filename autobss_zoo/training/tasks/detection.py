@@ -19,7 +19,7 @@ from ...families.detectors import DetectorKind
 from ...limits import Side, Text, Whole
 from ..data.batches import Batches
 from ..data.coco import CocoImages, load_part, load_splits
-from ..data.samples import Reader, SampleBatches, evaluation_loader
+from ..data.samples import Reader, SampleBatches, check_readable, evaluation_loader
 from ..metrics.average_precision import AveragePrecision, as_results, average_precision
 from ..pretrained import Weights
 from ..processes import World
@@ -96,6 +96,8 @@ class Detection(Task):
         if self.kind.masks:
             self.source.check_masks(every=True)
         _check_objects(self.source, self.eval_indices)
+        check_readable(self.images.image, self.train_indices, self.images.path)
+        check_readable(self.source.image, self.eval_indices, self.source.path)
 
     def create(self) -> nn.Module:
         """The detector, with the names of its classes."""

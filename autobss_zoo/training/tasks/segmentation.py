@@ -17,12 +17,12 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
 from ...cost import Setting
-from ...errors import did_you_mean
+from ...errors import DataError, did_you_mean
 from ...limits import Flag, Number, Side, Text, Whole
 from ...segmentation import SEGMENTERS, predict
 from ...segmentation.networks import WIDTH
 from ..data.batches import Batches, Normalise
-from ..data.samples import Reader, SampleBatches, evaluation_loader
+from ..data.samples import Reader, SampleBatches, check_readable, evaluation_loader
 from ..data.sources import SOURCES
 from ..data.voc import IGNORED, VocImages
 from ..metrics.mean_iou import MeanIoU, confusion
@@ -114,6 +114,8 @@ class Segmentation(Task):
         numbers = range(len(self.images.pairs))
         self.train_indices, held = divide(numbers, numbers, recipe, self.images.path)
         self.source, self.eval_indices = (self.images, held) if recipe.holdout else (test, list(range(len(test.pairs))))
+        check_readable(self.images.read, self.train_indices, self.images.path)
+        check_readable(self.source.read, self.eval_indices, self.source.path)
 
     def create(self) -> nn.Module:
         """The network, with the names of its classes."""
@@ -207,6 +209,9 @@ def evaluate_segmenter(network: Any, images: VocImages, chosen: list[int], world
         chosen: Numbers of those to look at.
         world: The processes.
         workers: Processes that read images.
+
+    Raises:
+        DataError: If no image can be read.
     """
     network.eval()
     number, normalise = len(images.classes), Normalise(_MEAN, _STD, world.device, False)
@@ -220,6 +225,8 @@ def evaluate_segmenter(network: Any, images: VocImages, chosen: list[int], world
             counts += confusion(mask.to(world.device), found, number)
             seen += 1
     counts, images_seen = world.sum(counts), int(world.sum(seen))
+    if not images_seen:
+        raise DataError(f"{images.path}: none of {len(chosen)} images to evaluate on can be read")
     right, predicted, truth = (tuple(f.tolist()) for f in (counts.diagonal(), counts.sum(0), counts.sum(1)))
     return MeanIoU(right, predicted, truth, images_seen, len(chosen) - images_seen)
 

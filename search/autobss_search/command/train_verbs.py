@@ -38,7 +38,7 @@ def add_commands(commands: Any) -> None:
     verb.add_argument("--tensorboard", action="store_true", help="also log for TensorBoard")
 
     verb = add_verb(commands, "evaluate", _evaluate, "measure a trained network on a data set's test images")
-    name = "a folder, a network, a timm model or torchvision:NAME (detectors and segmenters: a folder, or OWNER/NAME)"
+    name = "a folder, OWNER/NAME on the Hub, a network, a timm model or torchvision:NAME"
     verb.add_argument("network", metavar="NAME", help=name)
     verb.add_argument(
         "--data", required=True, help="digits, fashion_mnist, cifar10, imagenet, imagefolder, coco or voc"
