@@ -3,11 +3,14 @@
 import itertools
 import json
 import lzma
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import autobss_zoo
 from autobss_search.errors import SpaceError
@@ -80,6 +83,41 @@ def test_a_file_that_is_no_table_is_named(tmp_path, content):
     path.write_text(content)
     with pytest.raises(ValueError, match=r"bad.json: expected an object of keys of digits"):
         Table(path)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["00", "01", "10", "9", "", "ab", "0" * 30]), st.fixed_dictionaries(
+    {}, optional={"acc": JSON | st.just([1.0, 2]), "test_acc": JSON | st.just([3]), "flops": JSON | st.just(100)}
+), max_size=3) | JSON)  # fmt: skip
+def test_a_file_is_a_table_or_is_named(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("tables") / "any.json"
+    path.write_text(json.dumps(content))
+    try:
+        table = Table(path)
+    except ValueError as error:
+        assert re.match(r".*any.json: expected an object of keys of digits", str(error))  # noqa: PT017
+    else:
+        assert np.isfinite(table.scores).sum() == sum(len(e.get("acc", e.get("test_acc"))) for e in content.values())
+        assert table.space().count() == len(content)
+
+
+def test_deep_huge_and_truncated_files_are_no_tables(tmp_path):
+    grid = {str(digit) * 19: {"acc": [1], "flops": 1} for digit in range(10)}
+    for name, content in {
+        "deep.json": b"[" * 100_000,
+        "wide.json": json.dumps(grid).encode(),
+        "cut.json.xz": lzma.compress(json.dumps(entries()).encode())[:-30],
+        "none.json.xz": b"nothing",
+    }.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{name}: expected an object of keys of digits"):
+            Table(tmp_path / name)
 
 
 def test_the_published_table(published):

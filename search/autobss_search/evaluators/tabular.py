@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import lzma
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import AliasChoices, BaseModel, Field, TypeAdapter, ValidationError
 
 from autobss_zoo.codes import Code
+from autobss_zoo.limits import Number, complaint
 
 from ..errors import SpaceError
 from ..spaces.budgets import Constraint, parse_bounds
 from ..spaces.space import Dimension, Space
 from .evaluator import Evaluator, register_evaluator
+
+_MOST = 10_000_000  # codes, which are all held in memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +54,34 @@ class TableMacs:
         return {"cost": "macs", "family": self.family, "table": digest[:16]}
 
 
+class _Entry(BaseModel):
+    """What a file holds of a code."""
+
+    accuracies: list[Number] = Field(min_length=1, validation_alias=AliasChoices("acc", "test_acc"))
+    flops: Annotated[Number, Field(ge=0)]
+
+
+_Entries = Annotated[dict[Annotated[str, Field(pattern=r"^[0-9]+$")], _Entry], Field(min_length=1)]
+
+
+def _read(path: Path) -> dict[str, _Entry]:
+    """The file's entries, whose keys have the same length, and which have as many accuracies each."""
+    expected = f"{path}: expected an object of keys of digits, each with acc or test_acc (a list) and flops"
+    opened: Any = lzma.open if path.suffix == ".xz" else open
+    try:
+        with opened(path, "rb") as file:
+            entries: dict[str, _Entry] = TypeAdapter(_Entries).validate_json(file.read())
+    except ValidationError as error:
+        raise ValueError(f"{expected}: {complaint(error, ())}") from None
+    except (lzma.LZMAError, EOFError) as error:
+        raise ValueError(f"{expected}: {error}") from None
+    if len({(len(key), len(entry.accuracies)) for key, entry in entries.items()}) > 1:
+        raise ValueError(f"{expected}: keys of different lengths, or not as many accuracies of each code")
+    if (size := math.prod(len(set(column)) for column in zip(*entries, strict=True))) > _MOST:
+        raise ValueError(f"{expected}: its digits make {size:,} codes, over {_MOST:,}")
+    return entries
+
+
 @register_evaluator("table")
 class Table(Evaluator):
     """A benchmark of trained codes.
@@ -74,19 +106,10 @@ class Table(Evaluator):
 
     def __init__(self, path: str | Path) -> None:
         self.path = path = Path(path)
-        opened: Any = lzma.open if path.suffix == ".xz" else open
-        try:
-            with opened(path, "rt", encoding="utf-8") as file:
-                entries = json.load(file)
-            keys = np.array([[int(c) for c in key] for key in entries])
-            scores = np.array([e["acc"] if "acc" in e else e["test_acc"] for e in entries.values()], float)
-            macs = np.array([e["flops"] for e in entries.values()], float)
-            if keys.ndim != 2 or scores.ndim != 2:
-                raise ValueError("keys of different lengths, or no list of accuracies")
-        except (ValueError, KeyError, TypeError, AttributeError, lzma.LZMAError) as error:
-            raise ValueError(
-                f"{path}: expected an object of keys of digits, each with acc or test_acc (a list) and flops: {error!r}"
-            ) from None
+        entries = _read(path)
+        keys = np.array([[int(c) for c in key] for key in entries])
+        scores = np.array([entry.accuracies for entry in entries.values()], float)
+        macs = np.array([entry.flops for entry in entries.values()], float)
         digits = tuple(np.unique(column) for column in keys.T)
         self.family = "table_" + re.sub(r"\W", "_", path.name.partition(".")[0]).lower()
         self._macs = TableMacs(self.family, np.full(np.prod([len(d) for d in digits]), np.inf), digits)
