@@ -52,9 +52,9 @@ def read_state(path: str | Path) -> Mapping[str, Tensor]:
             else torch.load(path, map_location="cpu", weights_only=True)
         )
     except Exception as error:  # safetensors, pickle and torch have kinds of their own
-        raise WeightsError(f"{path}: cannot read weights ({str(error).splitlines()[0]})") from error
-    if not isinstance(state, Mapping):
-        raise WeightsError(f"{path}: expected a state dict, got {type(state).__name__}")
+        raise WeightsError(f"{path}: cannot read weights ({(str(error) or repr(error)).splitlines()[0]})") from error
+    if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
+        raise WeightsError(f"{path}: expected a state dict, a mapping of names to tensors, got {type(state).__name__}")
     return state
 
 

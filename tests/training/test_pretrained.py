@@ -10,7 +10,7 @@ from autobss_zoo import create_model, save_pretrained
 from autobss_zoo.errors import WeightsError
 from autobss_zoo.families import family_of
 from autobss_zoo.registry import find
-from autobss_zoo.training.pretrained import begin_with, read_state
+from autobss_zoo.training.pretrained import begin_with, fill, read_state
 
 CODE = "resnet18{4,4,8,8,1,1,1,1}"
 
@@ -107,3 +107,15 @@ def test_weights_that_cannot_be_downloaded_are_named(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(WeightsError, match=r"backbone_weights: cannot have the weights of test_resnet\.r160_in1k"):
         fill_backbone(backbone(), "test_resnet.r160_in1k")
+
+
+@pytest.mark.parametrize("content", [b"", b"[" * 9, None, [1], {1: torch.ones(1)}, {"conv1.weight": 3}, {"a": "b"}])
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_files_that_hold_no_weights_are_named(content, name, tmp_path):
+    path = tmp_path / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(WeightsError, match=rf"{name}: (cannot|expected)"):
+        fill(create_model(CODE), path, CODE)
