@@ -32,13 +32,13 @@ Text = Annotated[str, Field(min_length=1, max_length=4096)]
 
 
 def complaint(error: ValidationError, known: Iterable[str]) -> str:
-    """One line on the first of pydantic's complaints.
+    """One line on the first of pydantic's complaints; an unknown key, which may explain the others, comes first.
 
     Args:
         error: What pydantic has raised.
         known: The keys that there are.
     """
-    wrong: Any = error.errors(include_url=False)[0]
+    wrong: Any = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
     key = ".".join(map(str, wrong["loc"][:1]))
     if wrong["type"] == "extra_forbidden":
         return f"unknown key {shown(key)}: {did_you_mean(key, known)}"

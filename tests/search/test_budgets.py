@@ -28,7 +28,7 @@ from autobss_zoo.families import get_family
 def test_a_band_of_macs_holds_in_samples_and_growth(name):
     upper = get_space(name).constraints[0].upper
     space = get_space(name, macs=f"{int(0.93 * upper)}..{upper}")
-    rows = candidates.build(space, np.random.default_rng(0), 200)
+    rows = candidates.candidate_set(space, np.random.default_rng(0), 200)
     macs = space.costs(rows)["macs"]
     assert len(rows) == 200
     assert (macs >= 0.93 * upper - 1).all()

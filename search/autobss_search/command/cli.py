@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import NoReturn
 
@@ -25,7 +27,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with terminal():
             try:
-                arguments = _parser().parse_args(argv)
+                words = sys.argv[1:] if argv is None else argv
+                _check_words(words)
+                arguments = _parser().parse_args(words)
             except SystemExit:  # argparse has printed its help or the version
                 code = 0
             else:
@@ -34,6 +38,14 @@ def main(argv: list[str] | None = None) -> int:
             return code
     except (Exception, KeyboardInterrupt) as error:
         return exit_code(error)
+
+
+def _check_words(words: Sequence[str]) -> None:
+    """Refuse empty values, as of a shell's variable that is not set: an empty path would be the working directory."""
+    for before, word in itertools.pairwise(("autobss", *words)):
+        name, equals, value = word.partition("=")
+        if not word.strip() or (name.startswith("--") and equals and not value.strip()):
+            raise ValueError(f"{name.strip() or before}: expected a value, got an empty text")
 
 
 def _parser() -> argparse.ArgumentParser:

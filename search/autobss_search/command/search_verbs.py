@@ -73,10 +73,10 @@ def add_commands(commands: Any) -> None:
 
 
 def _search(arguments: argparse.Namespace) -> int:
-    import yaml
-
     from autobss_zoo.recipes import merged, parse_settings
+    from autobss_zoo.yaml_text import parse_yaml
 
+    from ..spaces.budgets import parse_budget
     from ..studies.recipe import SearchRecipe
 
     names = ("space", "budget", "table", "searcher", "rounds", "batch", "seed", "enqueue", "storage", "asynchronous")
@@ -85,9 +85,13 @@ def _search(arguments: argparse.Namespace) -> int:
         given["training"] = {"base": arguments.train}
     if arguments.data_dir is not None:
         given["training"] = {**given.get("training", {}), "data_dir": arguments.data_dir}
-    settings = merged(given, parse_settings(arguments.set))
+    changes = parse_settings(arguments.set)
+    for values in (given, changes):
+        if "budget" in values:
+            values["budget"] = parse_budget(values["budget"])  # such that bounds are merged one by one
+    settings = merged(given, changes)
     recipe = SearchRecipe.load(arguments.recipe or {}, settings)
-    recipe = SearchRecipe.load(yaml.safe_load(recipe.dump()))  # as workers in other folders see it
+    recipe = SearchRecipe.load(parse_yaml(recipe.dump(), "recipe"))  # as workers in other folders see it
     return _run(arguments.folder, recipe, make_executor(arguments))
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import AliasChoices, BaseModel, Field, TypeAdapter, ValidationError
 
 from autobss_zoo.codes import Code
+from autobss_zoo.errors import shown
 from autobss_zoo.limits import Number, complaint
 
 from ..errors import SpaceError
@@ -133,6 +134,8 @@ class Table(Evaluator):
         """As in Evaluator; the settings are the `file`."""
         if settings.keys() != {"file"}:
             raise ValueError(f"score: a table has the key file, got {', '.join(map(str, settings)) or 'none'}")
+        if not isinstance(settings["file"], str) or not settings["file"]:
+            raise ValueError(f"score: file: expected a table's file, got {shown(settings['file'])}")
         return cls(settings["file"])
 
     def to_recipe(self) -> dict[str, Any]:

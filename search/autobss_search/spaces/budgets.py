@@ -13,12 +13,15 @@ import numpy as np
 
 from autobss_zoo.codes import Code
 from autobss_zoo.cost import FIGURES, Setting
+from autobss_zoo.errors import shown
 from autobss_zoo.families import get_family
 from autobss_zoo.families.detectors import DetectorKind
 
 from ..errors import SpaceError
 
 _SUFFIXES = {"": 1, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9}
+_AMOUNT = re.compile(r"\s*((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?)\s*([KMBG]?)\s*", re.IGNORECASE | re.ASCII)
+_LARGEST = 1e24
 
 CostFunction = Callable[[np.ndarray], np.ndarray]
 
@@ -215,10 +218,13 @@ def parse_amount(value: Any) -> float:
     Raises:
         SpaceError: If it is neither, or not positive.
     """
-    match = re.fullmatch(r"\s*(\d+\.?\d*(?:e\d+)?|\.\d+)\s*([KMBG]?)\s*", str(value), re.IGNORECASE)
+    known = isinstance(value, (str, int, float, np.number)) and not isinstance(value, bool)
+    if known and isinstance(value, int) and value.bit_length() > 64:
+        known = False
+    match = _AMOUNT.fullmatch(str(value)) if known else None
     amount = float(match[1]) * _SUFFIXES[match[2].upper()] if match else 0.0
-    if not 0 < amount < float("inf"):
-        raise SpaceError(f"expected a positive amount such as 300M or 1.81B, got {value!r}")
+    if not 0 < amount <= _LARGEST:
+        raise SpaceError(f"expected a positive amount such as 300M or 1.81B, got {shown(value)}")
     return int(amount) if amount == int(amount) else amount
 
 
@@ -234,10 +240,16 @@ def parse_bounds(value: Any) -> tuple[float, float]:
         low, _, high = value.partition("..")
     else:
         low, high = None, value
-    missing = (None, "", 0, math.inf)
-    if low in missing and high in missing:
-        raise SpaceError(f"expected an amount such as 300M, or a range such as 270M..300M, got {value!r}")
-    return 0 if low in missing else parse_amount(low), math.inf if high in missing else parse_amount(high)
+    no_low, no_high = _is_open(low, 0), _is_open(high, math.inf)
+    if no_low and no_high:
+        raise SpaceError(f"expected an amount such as 300M, or a range such as 270M..300M, got {shown(value)}")
+    return 0 if no_low else parse_amount(low), math.inf if no_high else parse_amount(high)
+
+
+def _is_open(bound: Any, number: float) -> bool:
+    """Whether a bound is left out: nothing, or the number that bounds nothing."""
+    text = isinstance(bound, str) and not bound.strip()
+    return bound is None or text or (type(bound) in (int, float) and bound == number)
 
 
 def parse_budget(budget: str | float | Mapping[str, Any]) -> dict[str, Any]:
@@ -249,13 +261,27 @@ def parse_budget(budget: str | float | Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         SpaceError: If a part is none of these.
     """
-    if isinstance(budget, (str, int, float)):
-        parts = [part.partition("=") for part in str(budget).split(",") if part.strip()]
-        budget = {name.strip() if equals else "macs": value if equals else name for name, equals, value in parts}
+    if isinstance(budget, (int, float)) and not isinstance(budget, bool):
+        budget = {"macs": budget}
+    elif isinstance(budget, str):
+        parts = [part.partition("=") for part in budget.split(",")]
+        named = [(name.strip() if equals else "macs", value if equals else name) for name, equals, value in parts]
+        budget = dict(named)
+        if len(budget) < len(named):
+            raise SpaceError(f"budget: expected a bound for each cost once, got {shown(named)}")
     if not isinstance(budget, Mapping):
-        raise SpaceError(f"budget: expected a text or a mapping of costs to amounts, got {budget!r}")
-    bounds = {str(name): parse_bounds(value) for name, value in budget.items()}
+        raise SpaceError(f"budget: expected a text or a mapping of costs to amounts, got {shown(budget)}")
+    bounds = {name: _named_bounds(name, value, "budget: ") for name, value in budget.items()}
     return {name: [low, high if high < math.inf else None] if low else high for name, (low, high) in bounds.items()}
+
+
+def _named_bounds(name: Any, value: Any, where: str) -> tuple[float, float]:
+    if not isinstance(name, str) or not name:
+        raise SpaceError(f"{where}expected the name of a cost, such as macs, got {shown(name)}")
+    try:
+        return parse_bounds(value)
+    except SpaceError as error:
+        raise SpaceError(f"{where}{name}: {error}") from None
 
 
 def make_constraints(budget: Mapping[str, Any], counted: Counted, where: str = "") -> list[Constraint]:
@@ -272,7 +298,7 @@ def make_constraints(budget: Mapping[str, Any], counted: Counted, where: str = "
     out = []
     for name, value in budget.items():
         if name not in COSTS:
-            raise SpaceError(f"{where}budget: expected {' or '.join(COSTS)}, got {name}")
-        lower, upper = parse_bounds(value)
+            raise SpaceError(f"{where}budget: expected {' or '.join(COSTS)}, got {name[:60]}")
+        lower, upper = _named_bounds(name, value, f"{where}budget: ")
         out.append(Constraint(name, upper, COSTS[name].make(counted), COSTS[name].monotone, lower))
     return out

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from fractions import Fraction
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from autobss_zoo.codes import Code, Field
 from autobss_zoo.cost import Setting
-from autobss_zoo.errors import UnknownNameError, did_you_mean
+from autobss_zoo.errors import UnknownNameError, did_you_mean, shown
 from autobss_zoo.families import Family, get_family
 from autobss_zoo.families.detectors import DetectorKind
 from autobss_zoo.families.resolution import SUFFIX, SYMBOL
+from autobss_zoo.recipes import FILES
+from autobss_zoo.yaml_text import check_mapping, parse_yaml, read_yaml
 
 from ..errors import SpaceError
 from .budgets import Constraint, Counted, Figure, make_constraints
 from .space import Dimension, Space
 
-_COUNTING = ("input_size", "in_chans", "num_classes")
+_COUNTING = {"input_size": 8192, "in_chans": 4096, "num_classes": 1_000_000}
+_WIDEST = 4096  # of a detector
 _KEYS = {"family", "detector", "width", "budget", *_COUNTING}
+_MOST_CHOICES = 4096
+_FRACTION = re.compile(r"[0-9]{1,6}(/[0-9]{1,6}|\.[0-9]{1,6})?", re.ASCII)
 _RULES = ({"choices"}, {"step", "high"}, {"step", "low", "high"}, {"powers", "low", "high"}, {"fractions"})
 
 
@@ -62,9 +69,7 @@ def get_space(
         SpaceError: If no code meets the bounds.
     """
     bounds = {key: value for key, value in {"macs": macs, "params": params, **budget}.items() if value is not None}
-    constraints = tuple(constraints)
-    own = {"budget": bounds} if bounds or constraints else {}
-    return _space({**_base(name), **(rules or {}), **own}, setting, detector, constraints, name)
+    return _space({**_base(name), **(rules or {})}, bounds, setting, detector, tuple(constraints), name)
 
 
 def load_space(
@@ -95,7 +100,8 @@ def load_space(
     Args:
         source: The file or the mapping. `input_size`, `in_chans` and `num_classes` say how networks are counted; of a
             `detector`, `width`.
-        budget: Bounds instead of the source's: {"macs": ..., "params": ...}.
+        budget: Further bounds, {"macs": ..., "params": ...}. Each replaces the source's bound of the same cost, as each
+            of the source's does that of its base; bounds of other costs stay.
         setting: What networks are counted with where the source does not say.
         detector: What is counted, of these networks, where the source does not say.
 
@@ -105,11 +111,15 @@ def load_space(
     where = "space" if isinstance(source, Mapping) else str(source)
     if not isinstance(source, Mapping):
         source = _read(source)
-    if isinstance(source, Mapping) and "base" in source:
-        source = {**_base(source["base"]), **{key: value for key, value in source.items() if key != "base"}}
-    if not isinstance(source, Mapping) or not isinstance(source.get("family"), str):
+    check_mapping(source, where, SpaceError)
+    bounds: dict[str, Any] = {**(budget or {})}
+    if "base" in source:
+        own = {key: value for key, value in source.items() if key not in ("base", "budget")}
+        bounds = {**_budget(source, where), **bounds}
+        source = {**_base(source["base"]), **own}
+    if not isinstance(source.get("family"), str):
         raise SpaceError(f"{where}: expected a mapping with the key family, or base")
-    return _space({**source, **({"budget": budget} if budget else {})}, setting, detector, (), where)
+    return _space(source, bounds, setting, detector, (), where)
 
 
 def read_space(source: Any) -> Any:
@@ -120,8 +130,8 @@ def read_space(source: Any) -> Any:
     """
     if not isinstance(source, str) or source in list_spaces():
         return source
-    if not Path(source).is_file():
-        raise SpaceError(f"space: {source!r} is no file: {did_you_mean(source, list_spaces())}")
+    if not source.endswith(FILES):
+        raise SpaceError(f"space: {shown(source)}: {did_you_mean(source, list_spaces())} Files end in .yaml")
     return _read(source)
 
 
@@ -138,66 +148,93 @@ def find_space(source: Any, budget: Mapping[str, Any], **counting: Any) -> Space
     """
     source = read_space(source)
     if isinstance(source, str):
-        return get_space(source, **budget, **counting)
+        source = {"base": source}
     return load_space(source if source is not None else {}, budget, **counting)
 
 
-def _read(path: str | Path) -> Any:
-    try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise SpaceError(f"{path}: no YAML: {error}") from None
+def _read(path: Any) -> Any:
+    if not isinstance(path, (str, Path)):
+        raise SpaceError(f"space: expected a file or a mapping, got {shown(path)}")
+    return read_yaml(path, SpaceError)
 
 
+@cache
 def _declared() -> dict[str, dict[str, Any]]:
-    return yaml.safe_load(resources.files(__package__).joinpath("spaces.yaml").read_text(encoding="utf-8"))
+    name = "spaces.yaml"
+    return parse_yaml(resources.files(__package__).joinpath(name).read_text(encoding="utf-8"), name)
 
 
 def _base(name: Any) -> dict[str, Any]:
     """What a declared space's name stands for."""
     declared = _declared()
     if not isinstance(name, str) or name not in declared:
-        raise UnknownNameError(f"unknown space {name!r}: {did_you_mean(str(name), declared)}")
+        raise UnknownNameError(f"unknown space {shown(name)}: {did_you_mean(str(name), declared)}")
     return {"family": name, **declared[name]}
 
 
 def _space(
     spec: Mapping[str, Any],
+    bounds: Mapping[str, Any],
     setting: Setting | None,
     detector: DetectorKind | None,
     constraints: tuple[Constraint, ...],
     where: str,
 ) -> Space:
     if "dimensions" in spec:
-        _check_keys(spec, {"family", "dimensions"}, where)
-        choices = spec["dimensions"]
-        if not isinstance(choices, Mapping) or not all(isinstance(c, (list, tuple)) for c in choices.values()):
-            raise SpaceError(f"{where}: dimensions: expected a mapping of names to lists of choices, got {choices!r}")
-        return Space(spec["family"], [Dimension(str(name), tuple(c)) for name, c in choices.items()], constraints)
+        return _own_space(spec, bounds, constraints, where)
     family = get_family(spec["family"])
     if SYMBOL in spec and family.inner is family:
         family = get_family(family.name + SUFFIX)
     _check_keys(spec, _KEYS | {f.symbol for f in family.fields}, where)
     dimensions = [d for f in family.fields for d in _rule(f, spec.get(f.symbol), f"{where}: {f.symbol}")]
-    counted = _counted(spec, family, setting, detector)
-    budget = spec.get("budget") or {}
-    if not isinstance(budget, Mapping):
-        raise SpaceError(f"{where}: budget: expected a mapping of costs to amounts, got {budget!r}")
+    counted = _counted(spec, family, setting, detector, where)
+    bounded = {c.name for c in constraints}
+    own = {name: bound for name, bound in _budget(spec, where).items() if name not in bounded}
+    budget = {**own, **bounds}
     if not budget and not constraints:
         inner = family.inner
         original = Code(inner.name, inner.original)
         plain = Counted(inner.name, counted.setting, counted.detector)
         budget = {"macs": Figure("macs", plain)(np.array([original.values])).item()}
-    bounds = make_constraints(budget, counted, f"{where}: ")
-    return Space(family.name, dimensions, (*bounds, *constraints))
+    return Space(family.name, dimensions, (*make_constraints(budget, counted, f"{where}: "), *constraints))
+
+
+def _own_space(
+    spec: Mapping[str, Any], bounds: Mapping[str, Any], constraints: tuple[Constraint, ...], where: str
+) -> Space:
+    """A space of codes that are no networks of the zoo."""
+    _check_keys(spec, {"family", "dimensions"}, where)
+    if bounds:
+        raise SpaceError(f"{where}: budget: nothing is known of the costs of {spec['family']}, got {shown(bounds)}")
+    choices = spec["dimensions"]
+    if not isinstance(choices, Mapping) or not all(isinstance(c, (list, tuple)) for c in choices.values()):
+        raise SpaceError(f"{where}: dimensions: expected a mapping of names to lists of choices, got {shown(choices)}")
+    return Space(spec["family"], [Dimension(name, tuple(c)) for name, c in choices.items()], constraints)
+
+
+def _budget(spec: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    budget = spec.get("budget", {})
+    if not isinstance(budget, Mapping):
+        raise SpaceError(f"{where}: budget: expected a mapping of costs to amounts, got {shown(budget)}")
+    return budget
 
 
 def _counted(
-    spec: Mapping[str, Any], family: Family, setting: Setting | None, detector: DetectorKind | None
+    spec: Mapping[str, Any], family: Family, setting: Setting | None, detector: DetectorKind | None, where: str
 ) -> Counted:
     """What a space counts: what its source says, else what it is told, else its family's or detector's own."""
+    if "width" in spec and "detector" not in spec:
+        raise SpaceError(f"{where}: width: is a detector's, and there is none")
+    for key, most in {**_COUNTING, "width": _WIDEST}.items():
+        value = spec.get(key)
+        if value is not None and (type(value) is not int or not 1 <= value <= most):
+            expected = "a positive integer" if type(value) is not int or value < 1 else f"at most {most:,}"
+            raise SpaceError(f"{where}: {key}: expected {expected}, got {shown(value)}")
     if "detector" in spec and detector is None:
-        detector = DetectorKind(spec["detector"], **({"width": spec["width"]} if "width" in spec else {}))
+        try:
+            detector = DetectorKind(spec["detector"], **({"width": spec["width"]} if "width" in spec else {}))
+        except ValueError as error:
+            raise SpaceError(f"{where}: {error}") from None
     stated = {key: spec[key] for key in _COUNTING if spec.get(key) is not None}
     if setting is None:
         setting = Setting(num_classes=80) if detector else Setting()
@@ -207,43 +244,67 @@ def _counted(
 
 def _check_keys(spec: Mapping[str, Any], known: set[str], where: str) -> None:
     if odd := spec.keys() - known:
-        key = sorted(map(str, odd))[0]
-        raise SpaceError(f"{where}: unknown key {key!r}: {did_you_mean(key, known)}")
+        key = min(odd)
+        raise SpaceError(f"{where}: unknown key {shown(key)}: {did_you_mean(key, known)}")
 
 
 def _rule(field: Field, rule: Any, where: str) -> list[Dimension]:
     """The dimensions of a field by its rule, one value for each element or one for all."""
     if not isinstance(rule, Mapping) or rule.keys() - {"ordered"} not in _RULES:
         forms = "; ".join(", ".join(sorted(form)) for form in _RULES)
-        raise SpaceError(f"{where}: expected a mapping with one of these sets of keys: {forms}; got {rule!r}")
+        raise SpaceError(f"{where}: expected a mapping with one of these sets of keys: {forms}; got {shown(rule)}")
     if type(ordered := rule.get("ordered", True)) is not bool or ("ordered" in rule and "choices" not in rule):
-        raise SpaceError(f"{where}: ordered: expected true or false, beside choices, got {rule!r}")
-    if "fractions" in rule or "choices" in rule:
-        of = field.part_of if "fractions" in rule else None
-        if "fractions" in rule and of is None:
-            raise SpaceError(
-                f"{where}: {field.symbol} is no part of another element; give choices instead of fractions"
-            )
-        try:
-            choices = tuple(Fraction(c) if of else c for c in rule["fractions" if of else "choices"])
-        except (TypeError, ValueError, ZeroDivisionError):
-            raise SpaceError(f"{where}: expected a list of {'fractions' if of else 'integers'}, got {rule!r}") from None
-        bases = [f"{of}{place}" if of else None for place in field.places] or [None]
-        return [Dimension(n, choices, base, ordered) for n, base in zip(field.names, bases, strict=True)]
+        raise SpaceError(f"{where}: ordered: expected true or false, beside choices, got {shown(rule)}")
+    if "fractions" in rule:
+        return _fractions(field, rule["fractions"], where)
+    if "choices" in rule:
+        choices = rule["choices"]
+        if not isinstance(choices, (list, tuple)) or not all(type(c) is int for c in choices):
+            raise SpaceError(f"{where}: expected a list of integers, got {shown(choices)}")
+        return [Dimension(name, _bounded(choices, field, where), None, ordered) for name in field.names]
     each: list[dict[str, int]] = [{} for _ in field.names]
     for key, value in rule.items():
         values = value if isinstance(value, list) else [value] * len(each)
         if len(values) != len(each) or not all(type(v) is int and v > 0 for v in values):
-            raise SpaceError(f"{where}.{key}: expected a positive integer or {len(each)} of them, got {value!r}")
-        for stage, v in zip(each, values, strict=True):
+            raise SpaceError(f"{where}.{key}: expected a positive integer or {len(each)} of them, got {shown(value)}")
+        for stage, v in zip(each, _bounded(values, field, f"{where}.{key}", low=1), strict=True):
             stage[key] = v
-    return [Dimension(name, _choices(stage)) for name, stage in zip(field.names, each, strict=True)]
+    return [Dimension(name, _choices(stage, where)) for name, stage in zip(field.names, each, strict=True)]
 
 
-def _choices(rule: dict[str, int]) -> tuple[int, ...]:
+def _fractions(field: Field, fractions: Any, where: str) -> list[Dimension]:
+    if field.part_of is None:
+        raise SpaceError(f"{where}: {field.symbol} is no part of another element; give choices instead of fractions")
+    if not isinstance(fractions, (list, tuple)):
+        raise SpaceError(f"{where}: expected a list of fractions, such as 1/4, got {shown(fractions)}")
+    choices = tuple(_fraction(value, where) for value in fractions)
+    bases = [f"{field.part_of}{place}" for place in field.places]
+    return [Dimension(name, choices, base) for name, base in zip(field.names, bases, strict=True)]
+
+
+def _fraction(value: Any, where: str) -> Fraction:
+    text = repr(value) if type(value) in (int, float) else value
+    with suppress(ZeroDivisionError):  # and no Fraction("1e999999999"), which takes for ever
+        if isinstance(text, str) and _FRACTION.fullmatch(text) and 0 < Fraction(text) <= 1:
+            return Fraction(text)
+    raise SpaceError(f"{where}: expected fractions of at most 1, such as 1/4, got {shown(value)}")
+
+
+def _bounded(values: Iterable[int], field: Field, where: str, low: int | None = None) -> tuple[int, ...]:
+    """The values, if a code can have them."""
+    values, low = tuple(values), field.low if low is None else low
+    if odd := [value for value in values if not low <= value <= field.high]:
+        raise SpaceError(f"{where}: expected integers from {low:,} to {field.high:,}, got {shown(odd[0])}")
+    return values
+
+
+def _choices(rule: dict[str, int], where: str) -> tuple[int, ...]:
     if "step" in rule:
-        return tuple(range(rule.get("low", rule["step"]), rule["high"] + 1, rule["step"]))
-    out = [rule["low"]]
-    while rule["powers"] > 1 and out[-1] * rule["powers"] <= rule["high"]:
-        out.append(out[-1] * rule["powers"])
-    return tuple(out)
+        out = range(rule.get("low", rule["step"]), rule["high"] + 1, rule["step"])
+        if not 1 <= len(out) <= _MOST_CHOICES:
+            raise SpaceError(f"{where}: expected 1 to {_MOST_CHOICES:,} choices, got {len(out):,} of {shown(rule)}")
+        return tuple(out)
+    powers = [rule["low"]]
+    while rule["powers"] > 1 and powers[-1] * rule["powers"] <= rule["high"]:
+        powers.append(powers[-1] * rule["powers"])
+    return tuple(powers)

@@ -13,12 +13,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from autobss_zoo.codes import Code, Field, Layout, find_layout
-from autobss_zoo.errors import CodeError
+from autobss_zoo.errors import CodeError, shown
 
 from ..errors import SpaceError
 from .budgets import Constraint
@@ -26,7 +27,8 @@ from .budgets import Constraint
 _CHUNK = 1 << 16
 _ENUMERABLE = 1 << 27  # codes; about half a minute
 _WALKS, _STEPS = 256, 2000  # in search of a code between bounds
-_ANY = 1 << 62
+_LARGEST = 1 << 31  # value of an element, so that products fit in 64 bits
+_MOST = 1000  # elements of a code
 
 
 @dataclass(frozen=True)
@@ -52,19 +54,19 @@ class Dimension:
     ordered: bool = True
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z_][\w.]*", self.name):
-            raise SpaceError(f"dimension {self.name!r}: expected a name such as C2, s1.e1 or R")
+        if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z_][\w.]*", self.name):
+            raise SpaceError(f"dimension {shown(self.name)}: expected a name such as C2, s1.e1 or R")
         if self.of is not None and not self.ordered:
             raise SpaceError(f"{self.name}: fractions of {self.of} have an order")
         kind = int if self.of is None else Fraction
-        try:
-            choices = tuple(kind(c) for c in self.choices)
-        except (TypeError, ValueError, ZeroDivisionError):
-            choices = ()
+        given = tuple(self.choices)
+        known = all(isinstance(c, Real) and not isinstance(c, bool) and abs(c) <= _LARGEST for c in given)
+        choices = tuple(map(kind, given)) if known else ()
         order = " in ascending order" if self.ordered else ""
         wrong = any(a >= b for a, b in itertools.pairwise(choices)) if order else len(set(choices)) < len(choices)
-        if not choices or choices != tuple(self.choices) or wrong:
-            raise SpaceError(f"{self.name}: expected different {kind.__name__}s{order}, got {self.choices}")
+        if not choices or choices != given or wrong:
+            expected = f"different {kind.__name__}s{order}"
+            raise SpaceError(f"{self.name}: expected {expected}, got {shown(given)}, each up to {_LARGEST:,}")
         object.__setattr__(self, "choices", choices)
 
     def describe(self) -> list[Any]:
@@ -98,28 +100,40 @@ class Space:
     def __post_init__(self) -> None:
         object.__setattr__(self, "dimensions", tuple(self.dimensions))
         object.__setattr__(self, "constraints", tuple(self.constraints))
-        if not self.dimensions:
-            raise SpaceError("a space needs at least one dimension")
-        names = tuple(d.name for d in self.dimensions)
-        if len(set(names)) < len(names):
-            raise SpaceError(f"two dimensions are called {next(n for n in names if names.count(n) > 1)}")
-        for i, dimension in enumerate(self.dimensions):
-            if dimension.of is None:
-                continue
-            base = next((d for d in self.dimensions[:i] if d.name == dimension.of and d.of is None), None)
-            if base is None:
-                raise SpaceError(f"{dimension.name}: fractions of {dimension.of}, which is no integer dimension before")
-            products = [f * c for f in dimension.choices for c in base.choices]
-            if odd := next((p for p in products if Fraction(p).denominator != 1), None):
-                raise SpaceError(f"{dimension.name}: a fraction of {dimension.of} is {odd}, no integer")
-        if names != (expected := self.layout.names):
-            raise SpaceError(f"{self.family} codes are {','.join(expected)}; got dimensions {','.join(names)}")
+        if not isinstance(self.family, str) or not re.fullmatch(r"[A-Za-z]\w*", self.family):
+            raise SpaceError(f"family: expected a word such as mine, got {shown(self.family)}")
+        if not 1 <= len(self.dimensions) <= _MOST:
+            raise SpaceError(
+                f"a space needs at least one dimension, and at most {_MOST:,}; got {len(self.dimensions):,}"
+            )
+        for what, parts in (("dimensions", self.dimensions), ("constraints", self.constraints)):
+            names = [part.name for part in parts]
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise SpaceError(f"two {what} are called {twice[0]}")
+        self._check_fractions()
+        names = [d.name for d in self.dimensions]
+        if tuple(names) != (expected := self.layout.names):
+            raise SpaceError(f"{self.family} codes are {','.join(expected)}; got dimensions {','.join(names)[:500]}")
         for values in self.extremes():
             try:
                 self.code(values.tolist())
             except CodeError as error:
                 raise SpaceError(f"a choice is out of the family's bounds: {error}") from None
         self.smallest()
+
+    def _check_fractions(self) -> None:
+        bases: dict[str, Dimension] = {}
+        for dimension in self.dimensions:
+            if dimension.of is None:
+                bases[dimension.name] = dimension
+                continue
+            if dimension.of not in bases:
+                raise SpaceError(f"{dimension.name}: fractions of {dimension.of}, which is no integer dimension before")
+            choices = bases[dimension.of].choices
+            common = math.gcd(*choices)  # what divides it divides them all
+            if odd := next((f for f in dimension.choices if common % Fraction(f).denominator), None):
+                product = next(p for c in choices if (p := odd * c).denominator != 1)
+                raise SpaceError(f"{dimension.name}: a fraction of {dimension.of} is {product}, no integer")
 
     @cached_property
     def layout(self) -> Layout:
@@ -384,5 +398,5 @@ def described_layout(description: Mapping[str, Any]) -> Layout:
     family = description["family"]
     if registered := find_layout(family):
         return registered
-    fields = tuple(Field(name, name, (), -_ANY, _ANY) for name in description["dimensions"])
+    fields = tuple(Field(name, name, (), -_LARGEST, _LARGEST) for name in description["dimensions"])
     return Layout(family, fields, (1,) * len(fields))

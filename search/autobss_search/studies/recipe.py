@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from autobss_zoo.errors import RecipeError, did_you_mean
-from autobss_zoo.recipes import merged, resolve
+from autobss_zoo.errors import RecipeError, did_you_mean, shown
+from autobss_zoo.limits import Seed, Text, Whole, complaint
+from autobss_zoo.recipes import resolve
+from autobss_zoo.yaml_text import write_yaml
 
 from ..evaluators.evaluator import EVALUATORS, Evaluator
 from ..searchers import BATCH, AutoBSS, LocalSearch, RandomSearch, RegularizedEvolution, Searcher
@@ -27,14 +28,34 @@ SEARCHERS: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class SearchRecipe:
+_SHORT = {"training": "base", "table": "file"}
+"""The short keys for a kind of score, and the setting that a text beside them is."""
+_ONE_OF = "expected either training (a recipe) or table (of finished trainings), or score with a kind"
+
+
+def _count(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        raise ValueError("expected a positive integer")
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("expected true or false")
+    return value
+
+
+Count = Annotated[Whole, BeforeValidator(_count)]
+
+
+class SearchRecipe(BaseModel):
     """A search.
 
     Attributes:
         space: A declared space's name, a YAML file, or the mapping that such a file holds. Of a table: nothing.
         budget: Bounds by the costs' names: {"macs": "10M", "params": "500K..1M"}, or a text, "10M" or
-            "macs=10M,params=1M". As in the paper when empty.
+            "macs=10M,params=1M". A bound replaces that of the same cost in the space's own budget or in the recipe's
+            base; bounds of other costs stay. As in the paper when there are none.
         score: What scores codes, by its `kind`, and its settings. {"kind": "training", "base": ...} trains each code by
             a recipe, mostly a name as `base` and keys that differ; {"kind": "table", "file": ...} looks scores up in a
             file of finished trainings; others are registered by `register_evaluator`. `training: ...` and `table: ...`
@@ -46,67 +67,69 @@ class SearchRecipe:
         asynchronous: Ask for a code whenever a worker is free, instead of in rounds.
     """
 
-    score: Mapping[str, Any]
-    space: str | Mapping[str, Any] | None = None
-    budget: Any = field(default_factory=dict)
-    searcher: str = "autobss"
-    rounds: int = 4
-    batch: int = BATCH
-    seed: int = 0
-    enqueue: tuple[str, ...] = ()
-    storage: str | None = None
-    asynchronous: bool = False
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.score, Mapping) or "kind" not in self.score:
-            raise ValueError(f"score: expected a mapping with the key kind, got {self.score!r}")
-        kind = EVALUATORS.find(self.score["kind"])
-        if kind.needs_space and self.space is None:
+    score: dict[str, Any]
+    space: Text | dict[str, Any] | None = None
+    budget: dict[str, Any] = {}
+    searcher: Text = "autobss"
+    rounds: Count = Field(4, le=100_000)
+    batch: Count = Field(BATCH, le=10_000)
+    seed: Seed = 0
+    enqueue: tuple[Text, ...] = ()
+    storage: Text | None = None
+    asynchronous: Annotated[bool, BeforeValidator(_flag)] = False
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _read_budget(cls, value: Any) -> dict[str, Any]:
+        return parse_budget(value)
+
+    @model_validator(mode="after")
+    def _names_what_exists(self) -> SearchRecipe:
+        if "kind" not in self.score:
+            raise ValueError(f"score: expected a mapping with the key kind, got {shown(self.score)}")
+        if EVALUATORS.find(self.score["kind"]).needs_space and self.space is None:
             raise ValueError(f"space: expected a name or a file; declared: {', '.join(list_spaces())}")
         if self.searcher not in SEARCHERS:
-            raise ValueError(f"searcher: {self.searcher!r}: {did_you_mean(str(self.searcher), SEARCHERS)}")
-        for name in ("rounds", "batch"):
-            if type(value := getattr(self, name)) is not int or value < 1:
-                raise ValueError(f"{name}: expected a positive integer, got {value!r}")
-        if type(self.asynchronous) is not bool:
-            raise ValueError(f"asynchronous: expected true or false, got {self.asynchronous!r}")
-        object.__setattr__(self, "budget", parse_budget(self.budget))
-        object.__setattr__(self, "enqueue", tuple(self.enqueue))
+            raise ValueError(f"searcher: {shown(self.searcher)}: {did_you_mean(self.searcher, SEARCHERS)}")
+        return self
 
     @classmethod
     def load(cls, source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> SearchRecipe:
         """Read a shipped recipe or a YAML file; `overrides` replace its values, those in mappings one by one.
 
         Raises:
-            ValueError: If a key is unknown or a value is wrong; the message names the file.
+            RecipeError: If a key is unknown or a value is wrong; the message names the file.
         """
-        values, where, _ = resolve(source)
+        kinds: list[Any] = []
+
+        def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+            out = _plain(values)
+            kinds.extend([out["score"]["kind"]] if "kind" in out.get("score", {}) else [])
+            return out
+
+        values, where, _ = resolve(source, overrides, plain)
         if "model" in values:
             raise RecipeError(f"{where}: is a training's recipe, for `autobss train`")
-        known = [f.name for f in fields(cls)]
+        known = {*cls.model_fields, *_SHORT}
+        if values.keys() <= known and "score" not in values:
+            raise RecipeError(f"{where}: {_ONE_OF}")
+        if odd := [kind for kind in kinds if kind != kinds[0]]:
+            raise RecipeError(f"{where}: {_ONE_OF}, got {shown(kinds[0])} and {shown(odd[0])}")
         try:
-            own, given = _with_score(values), _with_score(overrides or {})
-            kinds = [part["score"]["kind"] for part in (own, given) if "kind" in part.get("score", {})]
-            if len(kinds) == 2 and kinds[0] != kinds[1]:
-                raise ValueError(f"{_ONE_OF}, got {' and '.join(map(str, kinds))}")
-            values = merged(own, given)
-            if unknown := [key for key in values if key not in known]:
-                known += _SHORT
-                raise ValueError(f"unknown key {unknown[0]!r}: {did_you_mean(str(unknown[0]), known)}")
-            if "score" not in values:
-                raise ValueError(_ONE_OF)
             return cls(**values)
-        except (TypeError, ValueError) as error:
-            raise RecipeError(f"{where}: {error}") from None
+        except ValidationError as error:
+            raise RecipeError(f"{where}: {complaint(error, known)}") from None
 
     def dump(self) -> str:
         """The recipe as YAML that means the same in any folder and after a space's file has changed."""
-        values = {name: value for name, value in asdict(self).items() if value}
+        values = {name: value for name, value in self.model_dump().items() if value}
         values["enqueue"] = list(self.enqueue)
         values["score"] = {"kind": self.score["kind"], **self.make_evaluator().to_recipe()}
         if self.space is not None:
             values["space"] = read_space(self.space)
-        return yaml.safe_dump(values, sort_keys=False)
+        return write_yaml(values)
 
     def make_evaluator(self, models: Path | None = None) -> Evaluator:
         """What scores codes; `models` is a folder for trained networks."""
@@ -122,18 +145,18 @@ class SearchRecipe:
         return SEARCHERS[self.searcher](self.make_space(), seed=self.seed)
 
 
-_SHORT = {"training": "base", "table": "file"}
-"""The short keys for a kind of score, and the setting that a text beside them is."""
-_ONE_OF = "expected either training (a recipe) or table (of finished trainings), or score with a kind"
-
-
-def _with_score(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with `score` in place of the short keys."""
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with `score` in place of the short keys, and a budget as a mapping: both are merged key by key."""
     out = {key: value for key, value in values.items() if key not in _SHORT}
     given = [(kind, values[kind]) for kind in _SHORT if values.get(kind) is not None]
     if len(given) + ("score" in out) > 1:
-        raise ValueError(f"{_ONE_OF}, got {' and '.join([kind for kind, _ in given] + ['score'] * ('score' in out))}")
+        both = [kind for kind, _ in given] + ["score"] * ("score" in out)
+        raise RecipeError(f"{_ONE_OF}, got {' and '.join(both)}")
     for kind, settings in given:
         settings = settings if isinstance(settings, Mapping) else {_SHORT[kind]: settings}
         out["score"] = {"kind": kind, **settings}
+    if not isinstance(out.get("score", {}), Mapping):
+        raise RecipeError(f"score: expected a mapping with the key kind, got {shown(out['score'])}")
+    if "budget" in out:
+        out["budget"] = parse_budget(out["budget"])
     return out
