@@ -1,6 +1,9 @@
 """A classifier begins with the weights of another one."""
 
+import re
+import shlex
 import shutil
+from pathlib import Path
 
 import pytest
 import timm
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from timm.models import save_for_hf
 
+from autobss_search.command.cli import main
 from autobss_zoo import create_model, from_pretrained
 from autobss_zoo.errors import RecipeError, WeightsError
 from autobss_zoo.families import family_of
@@ -19,6 +23,7 @@ from autobss_zoo.training.pretrained import begin_with
 from conftest import EVERY_FAMILY, tiny
 from hub_server import Hub
 
+DOCS = Path(__file__).parents[2] / "docs" / "training.md"
 CODE = "resnet18_small{8,16,32,32,1,1,1,1}"
 DIGITS = {"base": "small/digits", "model": CODE, "epochs": 6, "shift": 0.05}
 
@@ -190,3 +195,19 @@ def test_any_code_takes_the_weights_of_its_own_network_and_of_no_other(data, tmp
         return  # such as the side of the images
     with pytest.raises(WeightsError, match="is of another network"):
         begin_with(other, str(path), family_of(code), "weights")
+
+
+def test_the_documents_example(tmp_path, monkeypatch, capsys):
+    section = DOCS.read_text(encoding="utf-8").partition("## Fine-tuning")[2].partition("\n## ")[0]
+    recipe, commands = (re.search(rf"```{language}\n(.*?)```", section, re.DOTALL)[1] for language in ("yaml", "bash"))
+    monkeypatch.chdir(tmp_path)
+    write_digits(tmp_path / "images")
+    (tmp_path / "mine.yaml").write_text(recipe)
+    for line in commands.splitlines():
+        command, *arguments = shlex.split(line)
+        assert command == "autobss"
+        assert main(arguments) == 0
+    trained, evaluated = capsys.readouterr().out.splitlines()
+    accuracy = re.search(r"top-1 ([\d.]+)%", evaluated)[1]
+    assert accuracy in trained
+    assert float(accuracy) > 60  # of five classes

@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 import torch
 from pydantic import model_validator
-from timm.data import create_transform, resolve_data_config
+from timm.data import DEFAULT_CROP_PCT, create_transform, resolve_data_config
 from torch import Tensor, nn
 
 from ... import registry
 from ...cost import Setting
-from ...errors import DataError, RecipeError, did_you_mean
+from ...errors import AutoBSSError, DataError, RecipeError, did_you_mean
 from ...families import family_of
 from ...limits import Flag, Number, Share, Side, Text
 from ...models import create_model
@@ -25,6 +25,9 @@ from ..pretrained import Weights, begin_with
 from ..processes import World
 from ..recipe import TrainingRecipe, register_task
 from ..task import Task
+
+_NO_ARGUMENTS = {"pretrained", "checkpoint_path", "pretrained_cfg", "cache_dir", "features_only", "out_indices"}
+"""What timm's create_model takes besides a network's own arguments."""
 
 
 @register_task("classification")
@@ -81,6 +84,14 @@ class ClassificationRecipe(TrainingRecipe):
                 raise ValueError(f"auto_augment: no policy of timm's: {self.auto_augment!r}") from None
         return self
 
+    @model_validator(mode="after")
+    def _builds_the_network_alone(self) -> ClassificationRecipe:
+        if odd := _NO_ARGUMENTS.intersection(self.model_args):
+            raise ValueError(
+                f"model_args: {min(odd)} is no argument of a training's network; `weights` begins with others"
+            )
+        return self
+
     def prepare(self) -> Classification:
         """As in TrainingRecipe."""
         return Classification(self)
@@ -101,7 +112,9 @@ class ClassificationRecipe(TrainingRecipe):
 
 def configuration(source: Source, classes: tuple[str, ...], side: int) -> dict[str, Any]:
     """What timm's configuration of a network says of the images it was trained on."""
-    fixed = {"crop_pct": 1.0, "interpolation": "bilinear"} if source.in_memory else {}
+    # In full: a published network's own configuration is of other images.
+    crop_pct, interpolation = (1.0, "bilinear") if source.in_memory else (DEFAULT_CROP_PCT, "bicubic")
+    fixed = {"crop_pct": crop_pct, "crop_mode": "center", "interpolation": interpolation}
     facts = {"input_size": (source.in_chans, side, side), "mean": source.mean, "std": source.std}
     return {**facts, **fixed, "num_classes": len(classes), "label_names": classes}
 
@@ -165,10 +178,11 @@ class Classification(Task):
                 pretrained_cfg_overlay=self.configuration,
                 **recipe.model_args,
             )
-        except TypeError as error:
-            raise RecipeError(
-                f"model_args: {recipe.model} cannot be built with {recipe.model_args}: {error}"
-            ) from error
+        except Exception as error:  # whatever each network says of what it does not take
+            if isinstance(error, AutoBSSError) or not recipe.model_args:
+                raise
+            text = f"{recipe.model} cannot be built with {recipe.model_args}: {error}"
+            raise RecipeError(f"model_args: {text}") from error
         if recipe.grad_checkpointing:
             network.set_grad_checkpointing(True)
         return network

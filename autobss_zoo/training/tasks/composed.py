@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ... import composed
-from ...errors import DataError, RecipeError
+from ...errors import AutoBSSError, DataError, RecipeError
 from ...families import family_of
 from ..pretrained import begin_with
 
@@ -54,7 +54,9 @@ def create(recipe: Any, classes: tuple[str, ...], num_classes: int, **options: A
     options = {"num_classes": num_classes, "width": recipe.width, **options}
     try:
         network: Any = composed.create_composed(recipe.architecture, recipe.code, **options, **recipe.model_args)
-    except TypeError as error:
+    except Exception as error:  # whatever each network says of what it does not take
+        if isinstance(error, AutoBSSError) or not recipe.model_args:
+            raise
         raise RecipeError(f"model_args: {recipe.architecture} cannot have {recipe.model_args}: {error}") from error
     network.about = replace(network.about, label_names=classes)
     return network
