@@ -21,6 +21,7 @@ from autobss_search.searchers import candidates
 from autobss_search.spaces import COSTS
 from autobss_search.studies.study import Study
 from autobss_zoo import Setting
+from autobss_zoo.errors import AutoBSSWarning
 from autobss_zoo.families import get_family
 
 
@@ -139,6 +140,24 @@ def test_two_spaces_of_one_name_keep_their_own_bounds():
     assert other.parse("twin{60,-7,2}") == other.code((60, -7, 2))
     with pytest.raises(ValueError, match=r"element 1 \(W1\): expected an integer from 1 to 2, got 60"):
         one.code((60, 1))
+
+
+def test_an_expensive_constraint_says_its_price_and_is_bounded(monkeypatch):
+    calls = []
+
+    def latency(code):
+        calls.append(code)
+        return float(sum(code.layers))
+
+    monkeypatch.setattr("autobss_search.spaces.budgets._PRICEY", 1e-4)
+    measured = Constraint("latency", 8, each("resnet18_small", latency))
+    with pytest.warns(AutoBSSWarning, match=r"latency: [\d,]+ calls x [\d.e-]+ s so far; max_calls bounds them"):
+        RandomSearch(get_space("resnet18_small", constraints=[measured])).propose([], 0, 4)
+    calls.clear()
+    bounded = Constraint("latency", 8, each("resnet18_small", latency, max_calls=50))
+    with pytest.raises(SpaceError, match=r"latency: 50 calls x .* which is max_calls"):
+        RandomSearch(get_space("resnet18_small", constraints=[bounded])).propose([], 0, 4)
+    assert len(calls) == 50
 
 
 # --- Choices without an order.

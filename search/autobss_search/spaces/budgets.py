@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,7 +15,7 @@ import numpy as np
 
 from autobss_zoo.codes import Code
 from autobss_zoo.cost import FIGURES, Setting
-from autobss_zoo.errors import shown
+from autobss_zoo.errors import AutoBSSWarning, shown
 from autobss_zoo.families import get_family
 from autobss_zoo.families.detectors import DetectorKind
 
@@ -22,6 +24,7 @@ from ..errors import SpaceError
 _SUFFIXES = {"": 1, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9}
 _AMOUNT = re.compile(r"\s*((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?)\s*([KMBG]?)\s*", re.IGNORECASE | re.ASCII)
 _LARGEST = 1e24
+_PRICEY = 5.0  # seconds of a constraint's calls to warn of
 
 CostFunction = Callable[[np.ndarray], np.ndarray]
 
@@ -190,22 +193,48 @@ for _figure in FIGURES:
 class each:  # noqa: N801  # reads as a function
     """Apply `function`, the cost of a single code, to an array of codes; each code is asked for once.
 
+    One ask looks at thousands of codes. Where the calls have taken five seconds, and again at each tenfold of that, a
+    warning states their number and price.
+
     Args:
         family: The codes' family, of networks.
         function: The cost of a `Code`, such as its measured latency.
+        max_calls: Calls of the function at most, over the whole search; as many as it takes when None.
+
+    Raises:
+        SpaceError: If more calls were needed than `max_calls`.
     """
 
     family: str
     function: Callable[[Code], float]
+    max_calls: int | None = None
     _known: dict[tuple[int, ...], float] = field(default_factory=dict, compare=False, repr=False)
+    _price: dict[str, float] = field(default_factory=dict, compare=False, repr=False)
 
     def __call__(self, codes: np.ndarray) -> np.ndarray:
-        """The costs of codes of shape (n, m), shape (n,)."""
+        """The costs of an integer array of codes of shape (n, m), an array of shape (n,)."""
         rows = [tuple(row) for row in codes.tolist()]
         for row in rows:
             if row not in self._known:
-                self._known[row] = float(self.function(Code(self.family, row)))
+                self._known[row] = self._ask(Code(self.family, row))
         return np.array([self._known[row] for row in rows])
+
+    def _ask(self, code: Code) -> float:
+        if self.max_calls is not None and len(self._known) >= self.max_calls:
+            raise SpaceError(f"{self._so_far()}, which is max_calls; bound a cheap cost, such as macs, more tightly")
+        start = time.perf_counter()
+        cost = float(self.function(code))
+        self._price["seconds"] = spent = self._price.get("seconds", 0.0) + time.perf_counter() - start
+        if spent > self._price.get("limit", _PRICEY):
+            self._price["limit"] = 10 * spent
+            text = f"{self._so_far(1)}; max_calls bounds them, and a tighter bound on macs saves some"
+            warnings.warn(text, AutoBSSWarning, stacklevel=2)
+        return cost
+
+    def _so_far(self, now: int = 0) -> str:
+        calls = len(self._known) + now
+        name = getattr(self.function, "__qualname__", "cost")
+        return f"{name}: {calls:,} calls x {self._price.get('seconds', 0) / max(calls, 1):.3g} s so far"
 
     def describe(self) -> dict[str, Any]:
         """The function's own description or name."""
