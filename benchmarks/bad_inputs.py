@@ -20,6 +20,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import resource
 import shlex
 import shutil
@@ -137,7 +138,7 @@ def judge(run: Running, status: int | None, after: Files) -> tuple[str, str]:
     if status is None:
         return "failed", f"not ended after {LIMIT:g} s"
     code = os.waitstatus_to_exitcode(status)
-    if "Traceback" in err or "Warning:" in err:
+    if re.search(r"^Traceback|\.py:\d+: \w*Warning:", err, re.MULTILINE):
         return "failed", f"printed Python's own words: {lines[-1][:200] if lines else ''}"
     if code == 0:
         return ("failed", "accepted") if run.case.refused else ("legal", "")
@@ -145,7 +146,7 @@ def judge(run: Running, status: int | None, after: Files) -> tuple[str, str]:
         return "failed", f"died of signal {-code}"
     if len(lines) != 1 or not lines[0].startswith("autobss: error: "):
         return "failed", f"{len(lines)} lines on standard error: {err[:300]!r}"
-    if "unexpected" in lines[0]:
+    if lines[0].startswith("autobss: error: unexpected "):
         return "failed", lines[0]
     if changed := sorted(key for key, _ in after.items() ^ run.before.items()):
         return "failed", f"left or changed: {', '.join(dict.fromkeys(changed))[:200]}; it said {lines[0]!r}"

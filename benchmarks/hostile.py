@@ -454,11 +454,7 @@ def runs(r: Random, made: Made) -> Case:
         case 1 if path.suffix == ".json":
             path.write_text(json.dumps(mutated(r, json.loads(path.read_text()))))
         case 2 if path.suffix == ".yaml":
-            path.write_bytes(
-                yaml_text(r, yaml.safe_load(path.read_text())).encode()
-                if r.random() < 0
-                else spoilt(r, path.read_bytes())
-            )
+            put(str(path), yaml_text(r, yaml.safe_load(path.read_text())))
         case _:
             path.write_bytes(spoilt(r, path.read_bytes()))
     if r.random() < 0.5:

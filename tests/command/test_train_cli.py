@@ -117,6 +117,13 @@ def test_a_broken_validation_image_is_named_and_left_out(images, tmp_path, capsy
         (["evaluate", "resnet19_autobss", "--data", "digits"], 2, "unknown network 'resnet19_autobss'"),
         (["evaluate", CODE, "--data", "nothing", "--weights", "w.pth"], 2, "data: expected digits, fashion_mnist"),
         (["evaluate", CODE, "--data", "digits", "--weights", "w.pth"], 1, "w.pth: cannot load it into resnet18_small"),
+        (
+            ["evaluate", CODE, "--data", "coco", "--batch-size", "8"],
+            2,
+            "--batch-size: is for classifiers, not for coco",
+        ),
+        (["evaluate", CODE, "--data", "digits", "--batch-size", "0"], 2, "--batch-size: expected a positive integer"),
+        (["train", "small/digits", "--data-dir", "."], 1, "data_dir: the digits come with scikit-learn, not from"),
         (["evaluate", "torchvision:nothing", "--data", "digits"], 1, "torchvision:nothing"),
         (["publish", "missing"], 1, "missing: there is no finished training here"),
     ],

@@ -71,6 +71,8 @@ class Source:
 def _digits(folder: Path | None) -> Splits:
     from sklearn.datasets import load_digits
 
+    if folder is not None:
+        raise DataError(f"data_dir: the digits come with scikit-learn, not from {folder}; leave it out")
     data = load_digits()
     images = torch.tensor(np.round(data.images * (255 / 16)), dtype=torch.uint8)[:, None]
     everything = Images(images, torch.tensor(data.target))

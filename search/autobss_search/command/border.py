@@ -71,7 +71,7 @@ def exit_code(error: BaseException) -> int:
     return 2 if isinstance(error, ValueError) else 1
 
 
-def _show_warning(message: Any, category: type[Warning], *_: Any) -> None:
+def _show_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
     if issubclass(category, AutoBSSWarning):
         complain("warning", message)
 

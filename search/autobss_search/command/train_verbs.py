@@ -48,7 +48,7 @@ def add_commands(commands: Any) -> None:
     verb.add_argument(
         "--input-size", type=integer(most=65536), metavar="N", help="side of the images in pixels (as published)"
     )
-    verb.add_argument("--batch-size", type=integer(most=65536), default=256, metavar="N", help="images at a time (256)")
+    verb.add_argument("--batch-size", type=integer(most=65536), metavar="N", help="images at a time (256)")
     verb.add_argument("--workers", type=integer(0, 1024), default=4, metavar="N", help="processes that read images (4)")
     verb.add_argument("--pictures", type=Path, metavar="FOLDER", help="draw predictions beside the truth (coco, voc)")
     verb.add_argument("--device", help=_DEVICE)
@@ -197,7 +197,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 def _measure(arguments: argparse.Namespace, world: World) -> Any:
     if arguments.data in ("coco", "voc"):
-        for option in ("weights", "input_size"):
+        for option in ("weights", "input_size", "batch_size"):
             if getattr(arguments, option) is not None:
                 raise ValueError(f"--{option.replace('_', '-')}: is for classifiers, not for {arguments.data}")
         shared = {"world": world, "workers": arguments.workers, "pictures": arguments.pictures}
@@ -219,7 +219,7 @@ def _measure(arguments: argparse.Namespace, world: World) -> Any:
         weights=arguments.weights,
         world=world,
         input_size=arguments.input_size,
-        batch_size=arguments.batch_size,
+        batch_size=arguments.batch_size or 256,
         workers=arguments.workers,
     )
 
