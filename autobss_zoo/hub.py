@@ -18,18 +18,19 @@ from safetensors.torch import save
 from timm.utils import unwrap_model
 from torch import nn
 
-from . import composed
+from . import composed, registry
 from .about import About
 from .cards import composed_card, hub_card
 from .codes import Code
 from .configuration import CONFIG_NAME, ComposedConfiguration, Configuration
-from .errors import WeightsError, shown
+from .cost import Setting
+from .errors import UnknownNameError, WeightsError, shown
 from .families import family_of
 from .files import replacing
 from .models import MODULE, setting_of
 from .names import FROM_CODE
 from .timm_private import PretrainedCfg, save_config_for_hf
-from .weights import WEIGHTS_NAME, Saved, check_fit, in_line, open_saved, sha256, shapes_in
+from .weights import WEIGHTS_NAME, Saved, check_fit, in_line, open_config, open_saved, sha256, shapes_in
 
 
 def save_pretrained(model: Any, directory: str | os.PathLike[str]) -> None:
@@ -189,3 +190,21 @@ def _classifier(saved: Saved, config: Configuration, kwargs: dict[str, Any]) -> 
         return timm.create_model(name, **source, **{**config.model_args, **kwargs})
     except Exception as error:  # each of timm's networks has kinds of its own
         raise WeightsError(f"{saved.where}: cannot load it into timm's {name}: {in_line(error)}") from error
+
+
+def code_of(folder_or_repository: str) -> tuple[Code, Setting | None]:
+    """The code of a saved network, and of a classifier its images and classes, without reading its weights.
+
+    Raises:
+        WeightsError: If it is not there or broken, or if it is one of timm's networks, which have no code.
+    """
+    config, _ = open_config(folder_or_repository)
+    if isinstance(config, ComposedConfiguration):
+        return Code.parse(config.code), None
+    text, cfg = config.code or config.model_args.get("code"), config.timms
+    try:
+        code = Code.parse(text) if text else registry.get(config.architecture).code
+    except UnknownNameError:
+        raise WeightsError(f"{folder_or_repository}: is timm's {config.architecture}, which has no code") from None
+    channels, _, side = cfg.get("input_size", config.pretrained_cfg.input_size)
+    return code, Setting(side, channels, cfg.get("num_classes", config.pretrained_cfg.num_classes))

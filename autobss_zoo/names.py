@@ -1,7 +1,8 @@
-"""Which names a published network can have: in timm it must replace none of timm's own."""
+"""What names of networks mean, and which a published one can have: in timm it must replace none of timm's own."""
 
 from __future__ import annotations
 
+import os
 import re
 from functools import cache
 from importlib.machinery import PathFinder
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from .errors import WeightsError
 
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[^\s@]+)?")
 _PATTERN = re.compile(r"[a-z][a-z0-9_]{0,63}")
 FROM_CODE = "autobss_from_code"
 """timm's name of the entry point that builds any code: timm.create_model(FROM_CODE, code="resnet18{...}")."""
@@ -51,3 +53,8 @@ def check_name(name: str, tag: str) -> None:
     if name in _RESERVED or name in timms_names():
         owner = "is reserved" if name in _RESERVED else "is a network of timm's"
         raise WeightsError(f"name: {name} {owner}; choose another, such as {name}_autobss")
+
+
+def is_saved(name: str | Path) -> bool:
+    """Whether a text means a folder, or else a repository on the Hub, and no name or code."""
+    return os.path.isdir(name) or _REPOSITORY.fullmatch(str(name)) is not None

@@ -18,7 +18,7 @@ import yaml
 
 from .codes import Code
 from .cost import Cost, Setting
-from .errors import UnknownNameError, WeightsError, did_you_mean
+from .errors import UnknownNameError, WeightsError, did_you_mean, shown
 from .families import Family, family_of
 from .names import check_name
 
@@ -227,11 +227,15 @@ def find(name_or_code: str | Code) -> tuple[Code, Entry | None]:
 
     Raises:
         CodeError: If it is a broken code.
-        UnknownNameError: If it is an unknown name.
+        UnknownNameError: If it is an unknown name or tag.
     """
     if isinstance(name_or_code, Code):
         return name_or_code, None
     if "{" in name_or_code:
         return Code.parse(name_or_code), None
-    entry = get(name_or_code.partition(".")[0])
+    name, dot, tag = name_or_code.partition(".")
+    entry = get(name)
+    if dot and tag not in entry.weights:
+        tags = f"its tags are {', '.join(entry.weights)}" if entry.weights else "none are published"
+        raise UnknownNameError(f"{name} has no weights with the tag {shown(tag)}: {tags}")
     return entry.code, entry

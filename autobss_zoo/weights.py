@@ -80,25 +80,28 @@ def open_saved(place: str | Path, *, revision: str | None = None, **options: Any
     Raises:
         WeightsError: If it is not there or broken, or if the weights do not match their checksum.
     """
-    if revision is None and os.path.isdir(place):
-        folder = Path(place)
-
-        def file(name: str) -> Path:
-            return folder / name
-    else:
-        place = f"{place}@{revision}" if revision else str(place)
-
-        def file(name: str) -> Path:
-            return download(str(place), name, **options)
-
-    path = file(CONFIG_NAME)
-    config = read_config(path, f"{place}: {CONFIG_NAME}" if path.parent != Path(place) else "")
-    if isinstance(config, Configuration):
-        _check_code(config, f"{place}: {CONFIG_NAME}")
+    config, file = open_config(place, revision, **options)
     weights = _weights(file, bool(config.sha256))
     if config.sha256:
         verify(weights, config.sha256)
-    return Saved(str(place), config, weights)
+    return Saved(f"{place}@{revision}" if revision else str(place), config, weights)
+
+
+def open_config(
+    place: str | Path, revision: str | None = None, **options: Any
+) -> tuple[Configuration | ComposedConfiguration, Callable[[str], Path]]:
+    """The configuration of a saved network, and what finds a file beside it; arguments and errors as of open_saved."""
+    folder = revision is None and os.path.isdir(place)
+    where = f"{place}@{revision}" if revision else str(place)
+
+    def file(name: str) -> Path:
+        return Path(place) / name if folder else download(where, name, **options)
+
+    path = file(CONFIG_NAME)
+    config = read_config(path, "" if folder else f"{where}: {CONFIG_NAME}")
+    if isinstance(config, Configuration):
+        _check_code(config, f"{where}: {CONFIG_NAME}")
+    return config, file
 
 
 def _check_code(config: Configuration, where: str) -> None:

@@ -12,7 +12,7 @@ import autobss_search.command.cli
 from autobss_search.command.cli import main
 from autobss_zoo import Setting, create_model, get, list_models
 from autobss_zoo.families import family_of
-from autobss_zoo.registry import entries
+from autobss_zoo.registry import PUBLISHED, entries
 from conftest import tiny
 
 CODE = str(tiny("resnet18_small"))
@@ -51,6 +51,16 @@ def test_info(capsys, name):
     assert sum(stage["macs"] for stage in facts["stages"].values()) == cost.macs
     assert facts["elements"] == entry.code.as_dict()
     assert facts["entry"]["measured"] == vars(entry.measured)
+
+
+def test_info_of_a_saved_network_is_that_of_its_code(capsys):
+    folder, named = str(PUBLISHED / "resnet_small_autobss.fmnist"), get("resnet_small_autobss")
+    facts = json.loads(run(capsys, "info", folder, "--json")[1])
+    assert (facts["code"], facts["macs"], facts["input_size"]) == (str(named.code), named.measured.macs, 28)
+    assert (facts["in_chans"], facts["num_classes"], facts["entry"]) == (1, 10, None)
+    code, out, err = run(capsys, "info", "owner/nothing")
+    assert (code, out) == (1, "")
+    assert err.startswith("autobss: error: owner/nothing: cannot have config.json")
 
 
 def test_info_of_a_code_at_another_size(capsys):

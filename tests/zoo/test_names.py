@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 import autobss_zoo.autobss
 import autobss_zoo.models
 import hubconf
-from autobss_zoo.errors import WeightsError
-from autobss_zoo.names import check_name, timms_names
-from autobss_zoo.registry import PUBLISHED, check_free, entries, get, list_models, read_published
+from autobss_zoo.errors import UnknownNameError, WeightsError
+from autobss_zoo.names import check_name, is_saved, timms_names
+from autobss_zoo.registry import PUBLISHED, check_free, entries, find, get, list_models, read_published
 
 
 def names_in_timm() -> set[str]:
@@ -99,3 +99,27 @@ print(autobss_zoo.list_models("*register"))
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
     assert done.stdout == "['register']\n", done.stderr
     assert "register" not in list_models()
+
+
+def test_a_tag_that_is_not_there_is_named():
+    assert find("resnet_small_autobss.fmnist")[1] is get("resnet_small_autobss")
+    with pytest.raises(UnknownNameError, match=r"no weights with the tag 'imagenet': its tags are fmnist"):
+        find("resnet_small_autobss.imagenet")
+    with pytest.raises(UnknownNameError, match=r"resnet50_autobss has no weights with the tag '': none are published"):
+        find("resnet50_autobss.")
+
+
+@pytest.mark.parametrize(
+    ("name", "saved"),
+    [
+        ("owner/name", True),
+        ("owner/name@v1.0", True),
+        (".", True),
+        ("resnet18_autobss", False),
+        ("resnet18{1,2}", False),
+        ("a/b/c", False),
+        ("hf-hub:owner/name", False),
+    ],
+)
+def test_what_is_saved_is_told_from_names(name, saved):
+    assert is_saved(name) == saved

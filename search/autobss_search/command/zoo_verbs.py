@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from functools import reduce
 from operator import add
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..console import add_verb, make_console, print_rich
@@ -19,12 +18,13 @@ if TYPE_CHECKING:
     from autobss_zoo.cost import Cost
     from autobss_zoo.families import StageRow
 
+_NETWORK = "a name that `autobss list` shows, a quoted code, a folder of a trained network, or OWNER/NAME on the Hub"
 _MOST = 65536  # far beyond it, MACs do not fit 64 bits
 
 
 def add_commands(commands: Any) -> None:
     """Add the verbs to argparse's subparsers."""
-    network: dict[str, Any] = {"metavar": "NAME_OR_CODE", "help": "a name that `autobss list` shows, or a quoted code"}
+    network: dict[str, Any] = {"metavar": "NAME_OR_CODE", "help": _NETWORK}
 
     verb = add_verb(commands, "list", _list, "list the networks of the registry")
     verb.add_argument("pattern", nargs="?", default="", metavar="PATTERN", help="wildcards, e.g. 'resnet*'")
@@ -45,8 +45,7 @@ def add_commands(commands: Any) -> None:
     verb.add_argument("--plot", metavar="OUT.png", help="also draw it (png, svg or pdf)")
 
     verb = add_verb(commands, "export", _export, "write a network as ONNX, checked against PyTorch")
-    network_or_folder = "a name that `autobss list` shows, a quoted code, or the folder of a trained network"
-    verb.add_argument("network", metavar="NAME_OR_CODE", help=network_or_folder)
+    verb.add_argument("network", **network)
     verb.add_argument("path", metavar="OUT.onnx", help="the file to write")
     _add_input(verb)
     verb.add_argument("--features-only", action="store_true", help="export the backbone's feature maps")
@@ -131,11 +130,18 @@ class Found(NamedTuple):
 def _look_up(text: str, arguments: argparse.Namespace) -> Found:
     from autobss_zoo import Setting
     from autobss_zoo.families import family_of
+    from autobss_zoo.names import is_saved
     from autobss_zoo.registry import find
 
-    code, entry = find(text)
+    if is_saved(text):
+        from autobss_zoo.hub import code_of
+
+        entry, (code, known) = None, code_of(text)
+    else:
+        code, entry = find(text)
+        known = entry.setting if entry else None
     family = family_of(code)
-    known = entry.setting if entry else family.setting(code=code)
+    known = known or family.setting(code=code)
     given = {name: value for name in known.describe() if (value := getattr(arguments, name)) is not None}
     if (side := family.stated_side(code)) and given.get("input_size", side) != side:
         raise ValueError(f"--input-size: {code} is for images of {side} pixels; leave it out")
@@ -291,11 +297,12 @@ def _export(arguments: argparse.Namespace) -> int:
 def _network(arguments: argparse.Namespace) -> Any:
     """The network that a name, a code or a folder of a trained one means, with the weights that are asked for."""
     from autobss_zoo import from_pretrained
+    from autobss_zoo.names import is_saved
 
-    if Path(arguments.network).is_dir():
+    if is_saved(arguments.network):
         given = ("in_chans", "num_classes", "features_only", "pretrained", "weights")
         if odd := [name for name in given if getattr(arguments, name)]:
-            raise ValueError(f"--{odd[0].replace('_', '-')}: a folder's network is as it was trained; leave it out")
+            raise ValueError(f"--{odd[0].replace('_', '-')}: a saved network is as it was trained; leave it out")
         return from_pretrained(arguments.network)
     _, entry, setting, _ = _look_up(arguments.network, arguments)
     if entry is not None and entry.architecture:
