@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from scipy.stats import norm
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF
@@ -85,6 +84,7 @@ def test_z_scores():
 
 
 def test_equation_3_and_its_gradient_equal_autograd():
+    torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)
     weight, x = rng.normal(size=(3, 3)), rng.normal(size=(4, 20, 3))
     y = rng.normal(size=(4, 20))
@@ -181,6 +181,7 @@ def test_a_fixed_tau_would_choose_the_same_code_again(evaluated):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_batch_equals_botorchs_without_noise(seed):
+    torch = pytest.importorskip("torch")
     from botorch.acquisition.monte_carlo import qExpectedImprovement
     from botorch.models import SingleTaskGP
     from botorch.optim import optimize_acqf_discrete

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autobss_zoo import Code, create_model
+from autobss_zoo import Code
 from autobss_zoo.codes import get_layout
 from autobss_zoo.errors import AutoBSSError, CodeError, UnknownNameError
 from autobss_zoo.families import FAMILIES
@@ -94,6 +94,9 @@ def test_any_text_is_a_code_or_one_clear_error(text):
     ],
 )
 def test_create_model_passes_the_error_on(text, message):
+    pytest.importorskip("torch")
+    from autobss_zoo import create_model
+
     with pytest.raises(AutoBSSError, match=message):
         create_model(text)
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -20,9 +19,7 @@ from autobss_zoo import Code, Setting, create_model, from_pretrained, register_f
 from autobss_zoo.cost import count_network
 from autobss_zoo.errors import CodeError, UnknownNameError
 from autobss_zoo.families import FAMILIES, WithResolution, get_family
-from autobss_zoo.families.plan import Basic, Bottleneck, BottleneckV1, InvertedResidual, Layer
 from autobss_zoo.plots import plot_allocation
-from conftest import EVERY_FAMILY, tiny
 from own_families import CHAIN, WIDE, WideMobileNet
 
 register_family(WIDE)
@@ -42,62 +39,6 @@ BCNET = {
 }
 SEARCHED, *_ = (Code("wide_mnv2", tuple(map(int, widths.split()))) for widths in BCNET)
 LONG = Code("chain", tuple(1000 + i for i in range(70)))
-
-
-@pytest.mark.parametrize("family", EVERY_FAMILY)
-def test_a_plans_blocks_follow_each_other(family):
-    plan = get_family(family).plan(tiny(family), Setting(64, 2, 7))
-    blocks = [block for stage in plan.stages for block in stage.blocks]
-    assert blocks[0].inputs == 2
-    assert blocks[-1].outputs == 7
-    for before, after in pairwise(blocks):
-        assert after.inputs == before.outputs
-        assert after.side == before.side_out
-    named = [name for stage in plan.stages for name in stage.elements]
-    assert [n for n in get_family(family).layout.names if n != "R"] == sorted(
-        named, key=tiny(family).layout.names.index
-    )
-
-
-def test_kinds_of_blocks_by_hand():
-    macs = [sum(layer.macs for layer in kind(8, 8, 10, 3, 1, hidden=4).layers()) for kind in (Basic, Bottleneck)]
-    assert macs == [100 * (9 * 8 * 4 + 9 * 4 * 8), 100 * (8 * 4 + 9 * 4 * 4 + 4 * 8)]
-    first, rest = Bottleneck(8, 16, 10, 3, 2, hidden=4).repeated(3)
-    assert (rest.inputs, rest.side, rest.stride, rest.times) == (16, 5, 1, 2)
-    assert first.figures(["macs"]) == [100 * 8 * 4 + 25 * (9 * 4 * 4 + 4 * 16 + 8 * 16)]
-    assert BottleneckV1(8, 16, 10, 3, 2, hidden=4).figures(["macs"]) == [25 * (8 * 4 + 9 * 4 * 4 + 4 * 16 + 8 * 16)]
-    mobile = InvertedResidual(8, 8, 10, 3, 1, hidden=24, squeeze_excite=2, expands=0)
-    assert mobile.figures(["params"]) == [(9 * 24 + 48) + (24 * 2 + 2) + (2 * 24 + 24) + (24 * 8 + 16)]
-    assert Layer(3, 5, side=4, kernel=3).activations == 80
-
-
-def test_kernels_and_strides_can_differ_between_codes():
-    kernel, stride = np.array([3, 5, 3]), np.array([1, 1, 2])
-    together = Basic(np.array([8, 8, 8]), 8, 9, kernel, stride, hidden=4).figures()
-    for i in range(3):
-        alone = Basic(8, 8, 9, int(kernel[i]), int(stride[i]), hidden=4).figures()
-        assert [int(np.broadcast_to(figure, 3)[i]) for figure in together] == alone
-
-
-@pytest.mark.parametrize("family", EVERY_FAMILY)
-def test_many_resolutions_in_one_call(family):
-    sizes, own = np.array([28, 33, 64]), get_family(family)
-    together = own.cost(tiny(family), Setting(sizes, 1, 5))
-    array = np.array([tiny(family).values] * 3)
-    for i, size in enumerate(sizes.tolist()):
-        alone = own.cost(tiny(family), Setting(size, 1, 5))
-        assert (together.macs[i], together.params[i], together.activations[i]) == tuple(vars(alone).values())
-    assert own.cost(array, Setting(sizes, 1, 5)).macs.tolist() == together.macs.tolist()
-    with pytest.raises(ValueError, match="input_size: expected 3, one for each code, got 2"):
-        own.cost(array, Setting(sizes[:2]))
-
-
-@pytest.mark.parametrize("value", [0, -3, 1.5, "224", [0], np.array([32, 0]), np.array([1.5])])
-def test_a_setting_names_what_is_wrong(value):
-    with pytest.raises(ValueError, match="input_size: expected a positive integer, got"):
-        Setting(value)
-    with pytest.raises(ValueError, match="in_chans: expected a positive integer, got 0"):
-        Setting(32, 0)
 
 
 def test_families_are_registered_explicitly_and_once():
