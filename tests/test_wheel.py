@@ -71,7 +71,7 @@ def environment(wheel):
     """A new environment, where links to what is installed here stand for downloads: pip then finds every requirement
     of the wheel, and nothing that it does not require."""
     folder = wheel.parent / "environment"
-    run(sys.executable, "-m", "venv", folder, cwd=wheel.parent)
+    run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=wheel.parent)
     (packages,) = folder.glob("lib/python*/site-packages")
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
@@ -80,7 +80,8 @@ def environment(wheel):
         for top in {file.parts[0] for file in installed.files} - {"..", "__pycache__"}:
             if not (packages / top).exists():
                 (packages / top).symlink_to(installed.locate_file(top))
-    run(folder / "bin/python", "-m", "pip", "install", "--quiet", "--no-index", wheel, cwd=wheel.parent)
+    pip = (sys.executable, "-m", "pip", "--python", folder / "bin/python")
+    run(*pip, "install", "--quiet", "--no-index", wheel, cwd=wheel.parent)
     return folder
 
 
