@@ -143,8 +143,8 @@ def get_layout(family: str) -> Layout:
     if layout := find_layout(family) if isinstance(family, str) else None:
         return layout
     raise UnknownNameError(
-        f"unknown family {family!r}: {did_you_mean(str(family), LAYOUTS, 'README lists them')}; a family of your own "
-        f"is known once its module is imported, which {MODULES} can name"
+        f"unknown family {family!r}: {did_you_mean(str(family), LAYOUTS, 'docs/families.md lists them')}; a family of "
+        f"your own is known once its module is imported, which {MODULES} can name"
     )
 
 

@@ -1,4 +1,4 @@
-"""README's lines do what README says."""
+"""The lines of README, and of the pages that go on where it ends, do what it says there."""
 
 import re
 import shlex
@@ -12,19 +12,26 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
 
 
-def test_python(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("page", ["README.md", "docs/loading.md", "docs/search.md"])
+def test_python(page, tmp_path, monkeypatch, capsys):
     """The blocks in order, as one session; what a line prints is what its comment says."""
     monkeypatch.chdir(tmp_path)
-    source = "\n".join(blocks("python")).replace('torch.hub.load("."', f"torch.hub.load({str(ROOT)!r}")
-    exec(compile(source, "README.md", "exec"), {"__name__": "readme"})
+    source = "\n".join(blocks("python", (ROOT / page).read_text(encoding="utf-8")))
+    source = source.replace('torch.hub.load("."', f"torch.hub.load({str(ROOT)!r}")
+    exec(compile(source, page, "exec"), {"__name__": "readme"})
     printed = capsys.readouterr().out
     for promised in re.findall(r"print\(.*\)  # (.*?)(?: \.\.\.)?$", source, re.MULTILINE):
         assert promised in printed or "a million codes" in promised
-    assert (tmp_path / "my-network.onnx").stat().st_size > 10_000
+    if page == "README.md":
+        assert (tmp_path / "my-network.onnx").stat().st_size > 10_000
+
+
+def test_readme_is_short():
+    assert len(README.splitlines()) < 200
 
 
 @pytest.mark.parametrize("block", blocks("bash"))
