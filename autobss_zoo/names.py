@@ -57,4 +57,9 @@ def check_name(name: str, tag: str) -> None:
 
 def is_saved(name: str | Path) -> bool:
     """Whether a text means a folder, or else a repository on the Hub, and no name or code."""
-    return os.path.isdir(name) or _REPOSITORY.fullmatch(str(name)) is not None
+    return os.path.isdir(name) or is_repository(str(name))
+
+
+def is_repository(name: str) -> bool:
+    """Whether a text is a name of the Hub's, "owner/name" or "owner/name@revision"."""
+    return _REPOSITORY.fullmatch(name) is not None

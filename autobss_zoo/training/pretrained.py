@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -20,9 +19,9 @@ from ..families import Family
 from ..hub import from_pretrained
 from ..limits import Text
 from ..models import create_model
+from ..names import is_repository
 
 _FILES = (".safetensors", ".pth", ".pt", ".bin")
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@\S+)?")  # of the Hub
 
 
 def _absolute(source: str) -> str:
@@ -32,11 +31,6 @@ def _absolute(source: str) -> str:
 
 Weights = Annotated[Text, AfterValidator(_absolute)]
 """What `begin_with` takes, in a recipe: a path is made absolute, as the recipe is kept in another folder."""
-
-
-def is_repository(name: str) -> bool:
-    """Whether a name is one of the Hub's, "owner/name" or "owner/name@revision"."""
-    return _REPOSITORY.fullmatch(name) is not None
 
 
 def read_state(path: str | Path) -> Mapping[str, Tensor]:

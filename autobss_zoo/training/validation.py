@@ -16,13 +16,14 @@ from ..errors import DataError, WeightsError
 from ..families import family_of
 from ..hub import from_pretrained
 from ..models import create_model
+from ..names import is_saved
 from ..registry import find
 from .data.batches import memory_evaluation, resized
 from .data.folders import MODES, FolderImages, folder_evaluation, labels_of
 from .data.samples import check_readable
 from .data.sources import SOURCES, Images, Source, load
 from .metrics.accuracy import Accuracy, evaluate
-from .pretrained import fill, is_repository
+from .pretrained import fill
 from .processes import World
 from .tasks.classification import configuration
 
@@ -67,7 +68,7 @@ def load_classifier(
 def _timm(
     name: str, source: Source, classes: tuple[str, ...], weights: str | Path | None, input_size: int | None
 ) -> nn.Module:
-    if Path(name).is_dir() or is_repository(name):
+    if is_saved(name):
         if weights is not None:
             raise WeightsError(f"weights: {name} has its own; give a network by its name or code, or no weights")
         return from_pretrained(name)

@@ -16,7 +16,7 @@ import autobss_zoo.autobss
 import autobss_zoo.models
 import hubconf
 from autobss_zoo.errors import UnknownNameError, WeightsError
-from autobss_zoo.names import check_name, is_saved, timms_names
+from autobss_zoo.names import check_name, is_repository, is_saved, timms_names
 from autobss_zoo.registry import PUBLISHED, check_free, entries, find, get, list_models, read_published
 
 
@@ -123,3 +123,4 @@ def test_a_tag_that_is_not_there_is_named():
 )
 def test_what_is_saved_is_told_from_names(name, saved):
     assert is_saved(name) == saved
+    assert is_repository(name) == (saved and "/" in name)
