@@ -35,8 +35,21 @@ def test_every_entry_exports(name, features_only, tmp_path):
         assert (report.macs, report.params) == (cost.macs, cost.params)
 
 
-@pytest.mark.parametrize("family", EVERY_FAMILY)
-@pytest.mark.parametrize("features_only", [False, True])
+# timm's features are taken from every family alike, which test_timm.py tests: here one network of each kind of block.
+FEATURES = [
+    "resnet18",
+    "resnet50_v1",
+    "mnv2_small",
+    "efficientnet_b0",
+    "channel_bench_mobilenet",
+    "channel_bench_resnet_r",
+]
+
+
+@pytest.mark.parametrize(
+    ("family", "features_only"),
+    [*((family, False) for family in EVERY_FAMILY), *((family, True) for family in FEATURES)],
+)
 def test_every_family_exports(family, features_only, tmp_path):
     options = (
         {"features_only": True, "out_indices": (0, 1) if "bench" in family else (1, 3)}
