@@ -25,7 +25,7 @@ from .data.sources import SOURCES, Images, Source, load
 from .metrics.accuracy import Accuracy, evaluate
 from .pretrained import fill
 from .processes import World
-from .tasks.classification import configuration
+from .validations import Validation, register_validation
 
 TORCHVISION = "torchvision:"
 
@@ -80,7 +80,7 @@ def _timm(
     if source.in_memory:  # the family's own configuration is of other images
         stated = family_of(code).stated_side(code) if code else None
         side = input_size or stated or source.input_size
-        options["pretrained_cfg_overlay"] = configuration(source, classes, side)
+        options["pretrained_cfg_overlay"] = source.configuration(classes, side)
     model = create_model(code, **options) if code else timm.create_model(name, **options)
     fill(model, weights, name)
     return model
@@ -199,3 +199,19 @@ def _check_fit(
     names = tuple((getattr(model, "pretrained_cfg", None) or {}).get("label_names") or classes)
     if outputs != len(classes) or (len(names) == len(classes) and names != classes):
         raise DataError(f"{name} knows {outputs} classes, which are not the {len(classes)} of {data}")
+
+
+class Classifications(Validation):
+    """Trained classifiers, as `validate` measures them, with its options."""
+
+    options = ("weights", "input_size", "batch_size")
+
+    def measure(
+        self, name: str, data: str, data_dir: str | None, *, world: World, workers: int = 4, **options: Any
+    ) -> Accuracy:
+        """As in Validation."""
+        return validate(name, data, data_dir, world=world, workers=workers, **options)
+
+
+for _data in SOURCES:
+    register_validation(_data)(Classifications)

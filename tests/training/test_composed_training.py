@@ -134,7 +134,7 @@ def test_the_loaded_network_is_evaluated_as_in_training(scenes, tmp_path, capsys
         picture = Image.open(next((tmp_path / data).glob("*.png")))
         assert picture.width > 2 * 32
         assert main([*words, "--weights", "x.pth"]) == 2
-        assert "--weights: is for classifiers" in capsys.readouterr().err
+        assert f"weights: is not for networks on {data}; leave it out" in capsys.readouterr().err
     wrong = ["evaluate", str(tmp_path / "psanet" / "last"), "--data", "coco", "--data-dir", str(scenes / "coco")]
     assert main(wrong) == 1
     assert "is for segmentation; these data are for detection" in capsys.readouterr().err

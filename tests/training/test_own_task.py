@@ -10,9 +10,10 @@ from torch import nn
 
 from autobss_zoo import create_model
 from autobss_zoo.errors import RecipeError
-from autobss_zoo.training import TrainingRecipe, register_task, train
+from autobss_zoo.training import TrainingRecipe, World, register_task, train
 from autobss_zoo.training.tasks.classification import Classification
 from autobss_zoo.training.tasks.classification import ClassificationRecipe as ClassificationRecipe
+from autobss_zoo.training.validations import Validation, measure, register_validation
 
 
 class Paths(nn.Module):
@@ -96,3 +97,21 @@ def test_it_is_kept_and_goes_on_with_its_state(tmp_path):
 def test_a_task_that_nobody_registered_is_named():
     with pytest.raises(RecipeError, match="task: 'three_paths': did you mean two_paths"):
         TrainingRecipe.load({**SETTINGS, "task": "three_paths"})
+
+
+@register_validation("own_images")
+class OwnValidation(Validation):
+    options = ("depth",)
+
+    def measure(self, name, data, data_dir, *, world, workers=4, depth=1):
+        return name, data, data_dir, world, workers, depth
+
+
+def test_data_of_ones_own_have_a_validation():
+    shared = {"world": World(torch.device("cpu")), "workers": 0}
+    found = measure("net", "own_images", "place", options={"depth": 3, "weights": None}, **shared)
+    assert found == ("net", "own_images", "place", *shared.values(), 3)
+    with pytest.raises(ValueError, match="weights: is not for networks on own_images; leave it out"):
+        measure("net", "own_images", None, options={"weights": "x.pth"}, **shared)
+    with pytest.raises(ValueError, match="data: 'own_image': did you mean own_images"):
+        measure("net", "own_image", None, options={}, **shared)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from timm.data import DEFAULT_CROP_PCT
 from torch import Tensor
 
 from ...errors import DataError
@@ -66,6 +67,23 @@ class Source:
             return self
         mean, std = (in_chans * (sum(values) / len(values),) for values in (self.mean, self.std))
         return replace(self, in_chans=in_chans, mean=mean, std=std)
+
+    def configuration(self, classes: tuple[str, ...], side: int) -> dict[str, Any]:
+        """What timm's configuration of a network says of the images it was trained on, with a side in pixels.
+
+        It is stated in full, as a published network's own configuration is of other images.
+        """
+        crop_pct, interpolation = (1.0, "bilinear") if self.in_memory else (DEFAULT_CROP_PCT, "bicubic")
+        return {
+            "input_size": (self.in_chans, side, side),
+            "mean": self.mean,
+            "std": self.std,
+            "crop_pct": crop_pct,
+            "crop_mode": "center",
+            "interpolation": interpolation,
+            "num_classes": len(classes),
+            "label_names": classes,
+        }
 
 
 def _digits(folder: Path | None) -> Splits:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 from pydantic import model_validator
-from timm.data import DEFAULT_CROP_PCT, create_transform, resolve_data_config
+from timm.data import create_transform, resolve_data_config
 from torch import Tensor, nn
 
 from ... import registry
@@ -110,15 +110,6 @@ class ClassificationRecipe(TrainingRecipe):
         return source.read_as(self.in_chans or source.in_chans)
 
 
-def configuration(source: Source, classes: tuple[str, ...], side: int) -> dict[str, Any]:
-    """What timm's configuration of a network says of the images it was trained on."""
-    # In full: a published network's own configuration is of other images.
-    crop_pct, interpolation = (1.0, "bilinear") if source.in_memory else (DEFAULT_CROP_PCT, "bicubic")
-    fixed = {"crop_pct": crop_pct, "crop_mode": "center", "interpolation": interpolation}
-    facts = {"input_size": (source.in_chans, side, side), "mean": source.mean, "std": source.std}
-    return {**facts, **fixed, "num_classes": len(classes), "label_names": classes}
-
-
 class Classification(Task):
     """A recipe's data, loaded and divided.
 
@@ -165,7 +156,7 @@ class Classification(Task):
     @property
     def configuration(self) -> dict[str, Any]:
         """What timm's configuration of a network says of its images."""
-        return configuration(self.source, self.classes, self.side)
+        return self.source.configuration(self.classes, self.side)
 
     def create(self) -> nn.Module:
         """The untrained network, with the preprocessing of the data in its configuration."""

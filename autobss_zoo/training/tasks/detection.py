@@ -26,6 +26,7 @@ from ..processes import World
 from ..recipe import TrainingRecipe, register_task
 from ..task import Task
 from ..validation import load_composed
+from ..validations import Validation, register_validation
 from .composed import create, divide, start
 from .pictures import draw_objects, write_pictures
 
@@ -200,29 +201,34 @@ def evaluate_detector(
     return AveragePrecision(world.share(figures), len(seen), len(chosen) - len(seen))
 
 
-def validate_detector(
-    name: str, data_dir: str | None, *, world: World, workers: int = 4, pictures: Path | None = None
-) -> AveragePrecision:
-    """A trained detector on the validation images of a folder in COCO's format.
+@register_validation("coco")
+class Detections(Validation):
+    """Trained detectors on the validation images of a folder in COCO's format.
 
-    Args:
-        name: As in `validation.load_composed`.
-        data_dir: The folder.
-        world: The processes and devices.
-        workers: Processes that read images.
-        pictures: A folder for pictures of predictions beside the truth; none are drawn when None.
-
-    Raises:
-        WeightsError, DataError: If the network or the data cannot be had, or do not fit each other.
+    Its option `pictures` is a folder for pictures of predictions beside the truth.
     """
-    images = load_part(data_dir, "val")
-    network: Any = load_composed(name, "detection", images.classes).to(world.device)
-    if DETECTORS[network.about.architecture].masks:
-        images.check_masks(every=True)
-    metrics = evaluate_detector(network, images, images.ids, world, workers)
-    if pictures is not None and world.first:
-        draw_predictions(network, images, images.ids, pictures, world.device)
-    return metrics
+
+    options = ("pictures",)
+
+    def measure(
+        self,
+        name: str,
+        data: str,
+        data_dir: str | None,
+        *,
+        world: World,
+        workers: int = 4,
+        pictures: Path | None = None,
+    ) -> AveragePrecision:
+        """As in Validation."""
+        images = load_part(data_dir, "val")
+        network: Any = load_composed(name, "detection", images.classes).to(world.device)
+        if DETECTORS[network.about.architecture].masks:
+            images.check_masks(every=True)
+        metrics = evaluate_detector(network, images, images.ids, world, workers)
+        if pictures is not None and world.first:
+            draw_predictions(network, images, images.ids, pictures, world.device)
+        return metrics
 
 
 def draw_predictions(

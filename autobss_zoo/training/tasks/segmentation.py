@@ -31,6 +31,7 @@ from ..processes import World
 from ..recipe import TrainingRecipe, register_task
 from ..task import Task
 from ..validation import load_composed
+from ..validations import Validation, register_validation
 from .composed import create, divide, start
 from .pictures import draw_classes, write_pictures
 
@@ -231,28 +232,33 @@ def evaluate_segmenter(network: Any, images: VocImages, chosen: list[int], world
     return MeanIoU(right, predicted, truth, images_seen, len(chosen) - images_seen)
 
 
-def validate_segmenter(
-    name: str, data_dir: str | None, *, world: World, workers: int = 4, pictures: Path | None = None
-) -> MeanIoU:
-    """A trained segmentation network on the images of a folder in VOC's format that its list "val" names.
+@register_validation("voc")
+class Segmentations(Validation):
+    """Trained segmenters on the images of a folder in VOC's format that its list "val" names.
 
-    Args:
-        name: As in `validation.load_composed`.
-        data_dir: The folder.
-        world: The processes and devices.
-        workers: Processes that read images.
-        pictures: A folder for pictures of predictions beside the truth; none are drawn when None.
-
-    Raises:
-        WeightsError, DataError: If the network or the data cannot be had, or do not fit each other.
+    Its option `pictures` is a folder for pictures of predictions beside the truth.
     """
-    images = VocImages(data_dir, "val")
-    network = load_composed(name, "segmentation", images.classes).to(world.device)
-    chosen = list(range(len(images.pairs)))
-    metrics = evaluate_segmenter(network, images, chosen, world, workers)
-    if pictures is not None and world.first:
-        draw_predictions(network, images, chosen, pictures, world.device)
-    return metrics
+
+    options = ("pictures",)
+
+    def measure(
+        self,
+        name: str,
+        data: str,
+        data_dir: str | None,
+        *,
+        world: World,
+        workers: int = 4,
+        pictures: Path | None = None,
+    ) -> MeanIoU:
+        """As in Validation."""
+        images = VocImages(data_dir, "val")
+        network = load_composed(name, "segmentation", images.classes).to(world.device)
+        chosen = list(range(len(images.pairs)))
+        metrics = evaluate_segmenter(network, images, chosen, world, workers)
+        if pictures is not None and world.first:
+            draw_predictions(network, images, chosen, pictures, world.device)
+        return metrics
 
 
 def draw_predictions(network: Any, images: VocImages, chosen: list[int], folder: Path, device: torch.device) -> None:

@@ -181,9 +181,19 @@ def _showing(
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     from autobss_zoo.training import joined
+    from autobss_zoo.training.validations import measure
 
+    given = ("weights", "input_size", "batch_size", "pictures")
+    options = {name: getattr(arguments, name) for name in given}
     with joined(arguments.device) as world:
-        result = _measure(arguments, world)
+        result = measure(
+            arguments.network,
+            arguments.data,
+            arguments.data_dir,
+            options=options,
+            world=world,
+            workers=arguments.workers,
+        )
         if not world.first:
             return 0
     if arguments.json:
@@ -193,35 +203,6 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if result.left_out:
         print(f"autobss: {result.left_out} broken images were left out", file=sys.stderr)
     return 0
-
-
-def _measure(arguments: argparse.Namespace, world: World) -> Any:
-    if arguments.data in ("coco", "voc"):
-        for option in ("weights", "input_size", "batch_size"):
-            if getattr(arguments, option) is not None:
-                raise ValueError(f"--{option.replace('_', '-')}: is for classifiers, not for {arguments.data}")
-        shared = {"world": world, "workers": arguments.workers, "pictures": arguments.pictures}
-        if arguments.data == "coco":
-            from autobss_zoo.training.tasks.detection import validate_detector
-
-            return validate_detector(arguments.network, arguments.data_dir, **shared)
-        from autobss_zoo.training.tasks.segmentation import validate_segmenter
-
-        return validate_segmenter(arguments.network, arguments.data_dir, **shared)
-    if arguments.pictures is not None:
-        raise ValueError(f"--pictures: is for coco and voc, not for {arguments.data}")
-    from autobss_zoo.training.validation import validate
-
-    return validate(
-        arguments.network,
-        arguments.data,
-        arguments.data_dir,
-        weights=arguments.weights,
-        world=world,
-        input_size=arguments.input_size,
-        batch_size=arguments.batch_size or 256,
-        workers=arguments.workers,
-    )
 
 
 def _publish(arguments: argparse.Namespace) -> int:
