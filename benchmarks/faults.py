@@ -36,7 +36,8 @@ from autobss_search.executors import Executor, InProcess
 from autobss_search.executors.cluster import RayCluster
 from autobss_search.executors.processes import LocalProcesses
 from autobss_search.studies.journal import Entry, read_journal, status
-from autobss_search.studies.ledger import Record, read_records
+from autobss_search.studies.reading import read_records
+from autobss_search.studies.records import Record
 from autobss_search.studies.study import ATTEMPTS, Study
 from autobss_zoo import Code
 

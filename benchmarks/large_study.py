@@ -24,12 +24,12 @@ from machine import parser, report
 from rich.console import Console
 from rich.progress import track
 
-from autobss_search import candidates
 from autobss_search.command.cli import main as autobss
 from autobss_search.command.search_verbs import RECIPE
 from autobss_search.evaluators.evaluator import Evaluator
 from autobss_search.executors import Executor, InProcess, Job, Outcome, Started, Workers
 from autobss_search.reports.watch import Watcher
+from autobss_search.searchers import candidates
 from autobss_search.searchers.searcher import BATCH
 from autobss_search.studies.journal import Journal, here
 from autobss_search.studies.recipe import SearchRecipe

@@ -40,6 +40,11 @@ class Score:
         return float(sum((i + 1) * v**0.5 for i, v in enumerate(code.values)) + (seed * 7 % 5) / 10)
 
 
+def easy(code, seed):
+    """A score that another process can import."""
+    return float(sum((i + 1) * v**0.5 for i, v in enumerate(code.values)))
+
+
 def study(folder, seconds=0.0, workers=0, executor=None, **kwargs):
     warnings.simplefilter("ignore")
     executor = executor or (LocalProcesses(workers) if workers else InProcess())

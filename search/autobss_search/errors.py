@@ -9,3 +9,15 @@ class SpaceError(AutoBSSError, ValueError):
 
 class StudyError(AutoBSSError, RuntimeError):
     """A study that cannot be started or resumed as asked."""
+
+
+class NotReadyError(StudyError):
+    """A study that cannot be read yet, or for a moment: it has not begun, or its database is locked or away.
+
+    Attributes:
+        reason: The cause in a few words; the text when it was made without.
+    """
+
+    def __init__(self, text: str, reason: str | None = None) -> None:
+        super().__init__(text)
+        self.reason = reason or text

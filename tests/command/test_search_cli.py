@@ -14,7 +14,7 @@ from autobss_search.command.cli import main
 from autobss_search.errors import SpaceError
 from autobss_search.reports.plots import plot_history, plot_refining
 from autobss_search.spaces import parse_budget
-from autobss_search.studies.ledger import read_records
+from autobss_search.studies.reading import read_records
 from autobss_search.studies.recipe import SearchRecipe
 from autobss_zoo import Setting
 

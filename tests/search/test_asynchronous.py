@@ -15,7 +15,7 @@ from autobss_search.errors import StudyError
 from autobss_search.executors import Executor, Scorer, Started, Workers
 from autobss_search.executors.processes import LocalProcesses
 from autobss_search.studies.journal import read_journal
-from autobss_search.studies.ledger import read_records
+from autobss_search.studies.reading import read_records
 from autobss_search.studies.study import Study
 from study_script import DIMENSIONS, Score, area, killable, study
 

@@ -23,7 +23,8 @@ from autobss_search.reports.html_plots import pareto_front
 from autobss_search.reports.plots import refining_pairs
 from autobss_search.searchers import candidates
 from autobss_search.studies.journal import Entry, here, read_journal
-from autobss_search.studies.ledger import Record, read_records
+from autobss_search.studies.reading import read_records
+from autobss_search.studies.records import Record
 from autobss_search.studies.study import Study
 from autobss_zoo import Setting
 from study_script import DIMENSIONS, area

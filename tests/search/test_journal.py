@@ -13,7 +13,7 @@ from autobss_search.studies.journal import NAME, Entry, Journal, here, read_jour
 WRITER = """
 import os, sys, time
 from pathlib import Path
-from autobss_search.journal import Journal, here
+from autobss_search.studies.journal import Journal, here
 journal = Journal(Path(sys.argv[1]))
 journal.write("driver", "started", where=here())
 journal.write("start", "attempt 1", 0, "a")
@@ -80,7 +80,7 @@ def test_a_part_of_a_line_that_fitted_on_the_disk_is_taken_back(tmp_path):
     script = f"""
 import resource, signal
 from pathlib import Path
-from autobss_search.journal import Journal
+from autobss_search.studies.journal import Journal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 journal = Journal(Path({str(tmp_path)!r}))
 journal.write("round", "before")

@@ -17,7 +17,7 @@ from autobss_search.evaluators.training import Training
 from autobss_search.executors import Job, Outcome, Started
 from autobss_search.executors.cluster import RayCluster
 from autobss_search.studies.journal import read_journal, status
-from autobss_search.studies.ledger import read_records
+from autobss_search.studies.reading import read_records
 from autobss_search.studies.study import Study
 from autobss_zoo import Code
 from conftest import MODULES

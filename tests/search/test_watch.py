@@ -26,10 +26,9 @@ import pytest
 from rich.console import Console
 
 from autobss_search.command.cli import main
-from autobss_search.errors import StudyError
 from autobss_search.reports.watch import Facts, Watcher, clock, seconds_left, span, sparkline, view
 from autobss_search.studies.journal import Entry, Journal, read_journal
-from autobss_search.studies.ledger import read_records
+from autobss_search.studies.reading import read_records
 from autobss_search.studies.recipe import SearchRecipe
 from autobss_search.studies.study import Study
 
@@ -59,15 +58,7 @@ def run(folder, batch=6, seconds=0.0, fails=True):
     folder.mkdir(exist_ok=True)
     evaluate = Slow(recipe.make_evaluator(), seconds, fails)
     with Study(folder, recipe.make_searcher(), evaluate, None, recipe.rounds, recipe.batch) as study:
-        (folder / "search.yaml").write_text(recipe.dump())
         study.run()
-
-
-def load(folder):
-    """The recipe in a folder, as the command reads it."""
-    if not (folder / "search.yaml").exists():
-        raise StudyError("there is no study here")
-    return SearchRecipe.load(folder / "search.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +75,7 @@ def rendered(renderable, width=100):
 
 
 def facts(path, **kwargs):
-    return Facts(path, "random", "table_watched", {"macs": "up to 1,700"}, 2, 6, "maximize")._replace(**kwargs)
+    return Facts(path, "RandomSearch", "table_watched", {"macs": "up to 1,700"}, 2, 6, "maximize")._replace(**kwargs)
 
 
 def shown(study, lines, waiting=(), width=100, rows=20, **kwargs):
@@ -102,7 +93,7 @@ def test_a_finished_study_is_shown_with_its_best_code_its_faults_and_its_journal
     out, err = capsys.readouterr()
     records = read_records(finished)
     best = max((r for r in records if r.value is not None), key=lambda r: r.value)
-    assert f"{finished}: random over table_watched, macs up to 1,700" in out.replace("\n", "")
+    assert f"{finished}: RandomSearch over table_watched, macs up to 1,700" in out.replace("\n", "")
     assert re.search(r"^finished at \d\d:\d\d:\d\d$", out, re.MULTILINE)
     assert re.search(r" 12 of 12, 0:00:0\d$", out, re.MULTILINE)
     assert "10 scored, 2 failed, 0 running, 0 waiting" in out
@@ -141,7 +132,7 @@ def test_long_lines_are_cut_to_the_terminal_and_short_ones_are_not_wrapped(finis
     assert max(map(len, out.splitlines())) <= width
     assert out.count("…") == 4
     assert "2 faults (trial 3: 1, others: 1)" in out
-    assert "study: random over table_watched, macs up to 1,700\n" in out
+    assert "study: RandomSearch over table_watched, macs up to 1,700\n" in out
 
 
 def test_the_state_of_the_driver_and_what_goes_on(finished):
@@ -221,7 +212,7 @@ def content(folder):
 
 def test_watching_changes_no_file_and_needs_no_lock(finished):
     before = content(finished)
-    watcher = Watcher(finished, lambda: load(finished))
+    watcher = Watcher(finished)
     assert "12 of 12" in rendered(watcher.look(NOW))
     assert watcher.finished
     assert content(finished) == before
@@ -230,7 +221,7 @@ def test_watching_changes_no_file_and_needs_no_lock(finished):
 def test_a_locked_database_is_read_again_at_the_next_look(tmp_path):
     folder = tmp_path / "a # folder"
     run(folder)
-    watcher = Watcher(folder, lambda: load(folder))
+    watcher = Watcher(folder)
     with contextlib.closing(sqlite3.connect(folder / "study.db")) as other:
         other.execute("BEGIN EXCLUSIVE")
         locked = rendered(watcher.look(NOW))
@@ -251,7 +242,7 @@ def test_a_database_that_is_not_there_yet_is_not_made(tmp_path):
     folder = tmp_path / "study"
     run(folder)
     (folder / "study.db").rename(tmp_path / "kept.db")
-    watcher = Watcher(folder, lambda: load(folder))
+    watcher = Watcher(folder)
     assert "cannot be read now: unable to open database file" in rendered(watcher.look(NOW))
     (folder / "study.db").touch()
     assert "cannot be read now: " in rendered(watcher.look(NOW))
@@ -263,7 +254,7 @@ def test_a_database_that_is_not_there_yet_is_not_made(tmp_path):
 def test_another_study_in_the_same_folder_is_shown_from_its_begin(tmp_path):
     folder = tmp_path / "study"
     run(folder, fails=True)
-    watcher = Watcher(folder, lambda: load(folder))
+    watcher = Watcher(folder)
     assert "10 scored, 2 failed" in rendered(watcher.look(NOW))
     shutil.rmtree(folder)
     run(folder, fails=False)

@@ -14,7 +14,7 @@ from autobss_search import AutoBSS, Session, load_space
 from autobss_search.command.cli import main
 from autobss_search.conformance import check_space
 from autobss_search.reports.html_plots import allocation
-from autobss_search.studies.ledger import read_records
+from autobss_search.studies.reading import read_records
 from autobss_zoo import Code, Setting, create_model, from_pretrained, register_family, save_pretrained
 from autobss_zoo.cost import count_network
 from autobss_zoo.errors import CodeError, UnknownNameError

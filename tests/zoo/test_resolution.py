@@ -12,7 +12,7 @@ from autobss_search import AutoBSS, Session, get_space, load_space
 from autobss_search.command.cli import main
 from autobss_search.conformance import check_space
 from autobss_search.errors import SpaceError
-from autobss_search.studies.ledger import read_records
+from autobss_search.studies.reading import read_records
 from autobss_zoo import Code, Setting, create_model
 from autobss_zoo.cost import count_network
 from autobss_zoo.detection import create_detector

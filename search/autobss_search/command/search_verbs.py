@@ -10,13 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..console import add_verb, print_rich
+from ..errors import StudyError
 from .executor_options import add_executor_options, make_executor
 from .numbers import integer, number
 
 if TYPE_CHECKING:
+    from autobss_zoo import Code
+
     from ..executors import Executor
-    from ..studies.ledger import Record
+    from ..studies.reading import StudyFolder
     from ..studies.recipe import SearchRecipe
+    from ..studies.records import Record
+    from ..studies.study import Study
 
 RECIPE = "search.yaml"
 LISTED = 20  # rounds and faults that are shown
@@ -96,33 +101,27 @@ def _search(arguments: argparse.Namespace) -> int:
 
 
 def _resume(arguments: argparse.Namespace) -> int:
-    return _run(arguments.folder, _recipe(arguments.folder), make_executor(arguments))
+    from ..studies.recipe import SearchRecipe
+    from ..studies.study import Study
+
+    folder, executor = arguments.folder, make_executor(arguments)
+    if (folder / RECIPE).is_file():
+        return _run(folder, SearchRecipe.load(folder / RECIPE), executor)
+    with Study.resume(folder, executor) as study:
+        return _drive(study)
 
 
 def _watch(arguments: argparse.Namespace) -> int:
-    folder, interval = arguments.folder, arguments.interval or 2.0
     if arguments.once and arguments.interval:
         raise ValueError("--interval: --once looks one time; leave one of them out")
     with suppress(KeyboardInterrupt):
         from ..reports.watch import watch
 
-        watch(folder, lambda: _recipe(folder), interval, arguments.once)
+        watch(arguments.folder, arguments.interval or 2.0, arguments.once)
     return 0
 
 
-def _recipe(folder: Path) -> SearchRecipe:
-    from ..errors import StudyError
-    from ..studies.recipe import SearchRecipe
-
-    if not (folder / RECIPE).is_file():
-        raise StudyError(f"{folder}: there is no study here; `autobss search` starts one")
-    return SearchRecipe.load(folder / RECIPE)
-
-
 def _run(folder: Path, recipe: SearchRecipe, executor: Executor) -> int:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
     from autobss_zoo.files import write_atomically
 
     from ..studies.study import Study
@@ -131,43 +130,40 @@ def _run(folder: Path, recipe: SearchRecipe, executor: Executor) -> int:
     enqueue = [searcher.space.parse(text) for text in recipe.enqueue]
     for code in enqueue:
         searcher.space.check(code)
-    console = Console(stderr=True, width=None if sys.stderr.isatty() else 160)
-    columns = (TextColumn("scored"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with (
-        Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress,
-        Study(
-            folder,
-            searcher,
-            evaluate,
-            executor,
-            recipe.rounds,
-            recipe.batch,
-            recipe.storage,
-            asynchronous=recipe.asynchronous,
-        ) as study,
-    ):
+    settings = (recipe.rounds, recipe.batch, recipe.storage)
+    with Study(folder, searcher, evaluate, executor, *settings, asynchronous=recipe.asynchronous) as study:
         if not (folder / RECIPE).exists():
             write_atomically(folder / RECIPE, recipe.dump().encode())
-        task = progress.add_task("scored", total=recipe.rounds * recipe.batch)
+        for code in enqueue if not study.records else ():
+            study.enqueue(code)
+        return _drive(study)
+
+
+def _drive(study: Study) -> int:
+    """Run a study before the user's eyes, and show what it found."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True, width=None if sys.stderr.isatty() else 160)
+    columns = (TextColumn("scored"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("scored", total=study.rounds * study.batch)
 
         def show(line: str) -> None:
             progress.update(task, completed=sum(r.state != "waiting" for r in study.records))
             console.print(line, highlight=False, soft_wrap=True)
 
         study.on_event = show
-        known = {r.code for r in study.records}
-        for code in enqueue if not known else ():
-            study.enqueue(code)
         try:
             answer = study.run()
         except KeyboardInterrupt:
-            console.print(f"interrupted; `autobss resume {folder}` goes on", highlight=False)
+            console.print(f"interrupted; `autobss resume {study.folder}` goes on", highlight=False)
             raise
-        _show(folder, study.records, answer, searcher.direction, 10)
+    _show(study.folder, study.records, answer, study.searcher.direction, 10)
     return 0
 
 
-def _show(folder: Path, records: list[Record], answer: Any, direction: str, top: int) -> None:
+def _show(folder: Path, records: list[Record], answer: Code | None, direction: str, top: int) -> None:
     from rich.table import Table
 
     from ..reports.report import ranked, rounds
@@ -184,7 +180,7 @@ def _show(folder: Path, records: list[Record], answer: Any, direction: str, top:
     _show_faults(folder)
     best = ranked(records, direction)[:top]
     if best:
-        table = Table(title="Best scores (* the searcher's answer)")
+        table = Table(title="Best scores" + (" (* the searcher's answer)" if answer is not None else ""))
         table.add_column("code", overflow="fold")  # a long one in several lines
         for name in ("score", "round", "trial", *best[0].costs):
             table.add_column(name, justify="right", no_wrap=True)
@@ -194,7 +190,16 @@ def _show(folder: Path, records: list[Record], answer: Any, direction: str, top:
                 f"{r.code}{' *' if r.code == answer else ''}", f"{r.value:.6g}", str(r.round + 1), str(r.number), *costs
             )
         print_rich(table)
+    if answer is not None:
         print(f"answer: {answer}")
+        _show_network(folder, next(r for r in records if r.code == answer))
+
+
+def _show_network(folder: Path, record: Record) -> None:
+    from ..studies.winner import model_path
+
+    with suppress(StudyError):
+        print(f"its trained network: {model_path(folder, record)}")
 
 
 def _show_faults(folder: Path) -> None:
@@ -220,84 +225,68 @@ def _show_faults(folder: Path) -> None:
 def _report(arguments: argparse.Namespace) -> int:
     from autobss_zoo.files import check_output, write_atomically
 
-    from ..errors import StudyError
+    from ..reports.html import write_html
     from ..reports.report import to_csv, to_json
-    from ..studies.ledger import read_records
+    from ..studies.journal import read_journal
+    from ..studies.reading import StudyFolder
 
-    folder, recipe = arguments.folder, _recipe(arguments.folder)
     if arguments.trial is not None and arguments.export is None:
         raise ValueError("--trial: says which trial to --export; give both or none")
     for path in (arguments.csv, arguments.json, arguments.html, arguments.export):
         if path is not None:
             check_output(path)
-    searcher = recipe.make_searcher()
-    records = read_records(folder, recipe.storage)
-    scored = [r for r in records if r.value is not None]
-    answer = searcher.recommend(r.observation for r in records if r.state != "waiting") if scored else None
-    _show(folder, records, answer, searcher.direction, arguments.top)
+    study = StudyFolder(arguments.folder)
+    records = study.records()
+    answer = study.answer(records)
+    _show(study.folder, records, answer, study.description.direction, arguments.top)
     for path, text in ((arguments.csv, to_csv), (arguments.json, to_json)):
         if path is not None:
             write_atomically(path, text(records).encode())
     if arguments.plots is not None:
-        _plot(arguments.plots, recipe, searcher, records, answer)
+        _plot(arguments.plots, study, records, answer)
     if arguments.html is not None:
-        _write_html(arguments.html, folder, recipe, searcher, records, answer)
+        planned = study.description.rounds * study.description.batch
+        name, journal = study.folder.resolve().name, read_journal(study.folder)
+        write_html(arguments.html, name, study.searcher, records, journal, answer, planned, study.setting)
     if arguments.export is not None:
-        wanted = [r for r in records if (r.code == answer if arguments.trial is None else r.number == arguments.trial)]
-        if not wanted or wanted[0].code is None:
-            raise StudyError(f"there is no trial {arguments.trial} with a code; `--csv` lists them")
-        _export(folder, wanted[0], arguments.export)
+        _export(study.folder, _chosen(records, answer, arguments.trial), arguments.export)
     return 0
 
 
-def _write_html(
-    path: Path, folder: Path, recipe: SearchRecipe, searcher: Any, records: list[Record], answer: Any
-) -> None:
-    from ..reports.html import write_html
-    from ..studies.journal import read_journal
-
-    planned = recipe.rounds * recipe.batch
-    journal = read_journal(folder)
-    write_html(
-        path, folder.resolve().name, searcher, records, journal, answer, planned, recipe.make_evaluator().setting
-    )
+def _chosen(records: list[Record], answer: Code | None, trial: int | None) -> Record:
+    """The trial to export: the one of that number, or the answer's."""
+    for record in records:
+        if record.number == trial or (trial is None and record.code == answer):
+            return record
+    if trial is None:
+        raise StudyError("there is no answer yet whose network could be exported; give --trial")
+    raise StudyError(f"there is no trial {trial} with a code; `--csv` lists them")
 
 
-def _plot(folder: Path, recipe: SearchRecipe, searcher: Any, records: list[Record], answer: Any) -> None:
+def _plot(folder: Path, study: StudyFolder, records: list[Record], answer: Code | None) -> None:
     from autobss_zoo import Code
     from autobss_zoo.families import FAMILIES
     from autobss_zoo.plots import plot_allocation
 
-    from ..reports.plots import plot_history, plot_refining
-    from ..searchers import AutoBSS
+    from ..reports.plots import LEAST, plot_history, plot_refining, refiner
 
     folder.mkdir(parents=True, exist_ok=True)
-    plot_history(records, folder / "history.png", searcher.direction)
-    paper = searcher if isinstance(searcher, AutoBSS) else AutoBSS(searcher.space, "paper")
-    if sum(r.value is not None for r in records) >= 8:
-        plot_refining(paper, records, folder / "refining.png")
-    if family := FAMILIES.get(searcher.space.family):
-        both = [(f"hand-made {Code(family.name, family.original)}", Code(family.name, family.original))]
-        plot_allocation(
-            [*both, (f"found {answer}", answer)], folder / "allocation.png", recipe.make_evaluator().setting
-        )
+    plot_history(records, folder / "history.png", study.description.direction)
+    scored = sum(r.value is not None for r in records)
+    if scored >= LEAST and (searcher := refiner(study.searcher)) is not None:
+        plot_refining(searcher, records, folder / "refining.png")
+    if (family := FAMILIES.get(study.space.family)) and answer is not None:
+        hand_made = Code(family.name, family.original)
+        both = [(f"hand-made {hand_made}", hand_made), (f"found {answer}", answer)]
+        plot_allocation(both, folder / "allocation.png", study.setting)
 
 
 def _export(folder: Path, trial: Record, path: Path) -> None:
-    import timm
-
-    import autobss_zoo  # noqa: F401  # registers the networks
     from autobss_zoo.export.classifiers import to_onnx
 
-    from ..errors import StudyError
-    from ..evaluators.training import model_folder
+    from ..studies.winner import load_model, model_path
 
-    assert trial.code is not None
-    weights = folder / "models" / model_folder(trial.code, trial.seed) / "last"
-    if not weights.is_dir():
-        raise StudyError(f"{trial.code} has no trained network in {weights}")
-    model = timm.create_model(f"local-dir:{weights}", pretrained=True)
-    report = to_onnx(model, path)
+    report = to_onnx(load_model(model_path(folder, trial)), path)
     print(
         f"wrote {path}: {trial.code}, {report.macs:,} MACs, differs from PyTorch by {report.max_rel_error:.1g} at most"
     )

@@ -26,6 +26,8 @@ class Evaluator(ABC):
 
     #: Whether a recipe's `space` says which codes are scored, or the evaluator knows by itself.
     needs_space: ClassVar[bool] = True
+    #: A folder for trained networks; nothing is kept when None.
+    models: str | None = None
 
     def prepare(self) -> None:
         """Do once what all scores need, such as training a supernet: in the driver, before the first code is scored.
@@ -41,6 +43,10 @@ class Evaluator(ABC):
     @abstractmethod
     def score(self, code: Code, seed: int) -> float:
         """The score of a code; any exception is a failed trial."""
+
+    def kept_model(self, code: Code, seed: int) -> Path | None:
+        """The folder of the trained network, which `from_pretrained` reads; None if none is kept."""
+        return None
 
     def describe(self) -> Any:
         """What a score depends on, as plain values: part of a study's identity."""
@@ -84,15 +90,15 @@ class Function(Evaluator):
     """
 
     def __init__(self, function: Callable[[Code, int], float]) -> None:
-        self._function = function
+        self.function = function
 
     @override
     def score(self, code: Code, seed: int) -> float:
-        return self._function(code, seed)
+        return self.function(code, seed)
 
     @override
     def describe(self) -> Any:
-        return describe(self._function)
+        return describe(self.function)
 
 
 def as_evaluator(evaluate: Evaluator | Callable[[Code, int], float]) -> Evaluator:

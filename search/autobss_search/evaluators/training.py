@@ -89,6 +89,10 @@ class Training(Evaluator):
         torch.set_num_threads(self.threads)
         return score(train(self.load({"model": str(code), "seed": seed}), folder)[0])
 
+    def kept_model(self, code: Code, seed: int) -> Path | None:
+        """As in Evaluator."""
+        return Path(self.models) / model_folder(code, seed) / "last" if self.models else None
+
 
 def model_folder(code: Code, seed: int) -> str:
     """The name of a training's folder, free of characters that shells expand."""

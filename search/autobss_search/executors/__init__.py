@@ -57,12 +57,14 @@ class Outcome(NamedTuple):
         value: The score; None if it failed.
         seconds: How long it took.
         error: Why it failed, one line.
+        exception: What was raised, where that was in the driver's process.
     """
 
     id: int
     value: float | None
     seconds: float
     error: str | None = None
+    exception: Exception | None = None
 
 
 class Workers(ABC):
@@ -127,7 +129,8 @@ class _Here(Workers):
         self._begun = not self._begun
         if self._begun:
             return [Started(self._jobs[0].id, "this process")]
-        return [self._score(self._jobs.popleft())]
+        job = self._jobs.popleft()
+        return [attempt(job, lambda: self._score.score(job), here=True)]
 
 
 class Scorer:
@@ -148,8 +151,8 @@ class Scorer:
         return self._evaluator.score(job.code, job.seed)
 
 
-def attempt(job: Job, score: Callable[[], Any]) -> Outcome:
-    """The outcome of a job whose score a function returns."""
+def attempt(job: Job, score: Callable[[], Any], here: bool = False) -> Outcome:
+    """The outcome of a job whose score a function returns; `here` is the driver's process, where it has the error."""
     start = time.perf_counter()
     try:
         value = score()
@@ -157,7 +160,7 @@ def attempt(job: Job, score: Callable[[], Any]) -> Outcome:
             raise TypeError(f"expected a number as the score, got {value!r}")
         return Outcome(job.id, float(value), time.perf_counter() - start)
     except Exception as error:  # a user's own code can raise anything
-        return Outcome(job.id, None, time.perf_counter() - start, in_a_line(error))
+        return Outcome(job.id, None, time.perf_counter() - start, in_a_line(error), error if here else None)
 
 
 def in_a_line(error: BaseException) -> str:

@@ -15,12 +15,12 @@ from autobss_zoo.cost import Setting
 from autobss_zoo.families import FAMILIES
 from autobss_zoo.files import write_atomically
 
-from ..searchers import AutoBSS, Searcher
+from ..searchers import Searcher
 from ..studies.journal import Entry, status
-from ..studies.ledger import Record
+from ..studies.records import Record
 from . import html_plots as plots
 from .html_plots import Figure, amount
-from .plots import LEAST, refining_pairs
+from .plots import LEAST, refiner, refining_pairs
 from .report import ranked, rounds
 
 _LISTED = 500  # faults and failed trials
@@ -194,7 +194,9 @@ def _refining(records: Sequence[Record], searcher: Searcher) -> str:
     scored = sum(r.value is not None for r in records)
     if scored < LEAST:
         return _section("Refining", f"Drawn from {LEAST} scores on; there are {scored}.")
-    pairs = refining_pairs(searcher if isinstance(searcher, AutoBSS) else AutoBSS(searcher.space, "paper"), records)
+    if (scale := refiner(searcher)) is None:
+        return _section("Refining", "The costs of the space are functions that the study's own program has.")
+    pairs = refining_pairs(scale, records)
     note = "Do codes that are far apart differ in score? The linear refining is trained on the first round."
     both = (("Before", "distance", pairs.distance), ("After", "refined", pairs.refined))
     halves = (f"<div>{_heading(title)}{_plot(id, plots.refining(x, pairs))}</div>" for title, id, x in both)

@@ -18,7 +18,7 @@ from autobss_zoo.families import Family
 from autobss_zoo.plots import COLOURS, labels_of
 
 from ..spaces.budgets import Constraint
-from ..studies.ledger import Record
+from ..studies.records import Record
 from .plots import Pairs, trend
 
 Figure = dict[str, Any]

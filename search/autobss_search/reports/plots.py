@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from autobss_zoo.plots import COLOURS, save
 
-from ..searchers import refining
-from ..studies.ledger import Record
-
-if TYPE_CHECKING:
-    from ..searchers import AutoBSS
+from ..searchers import AutoBSS, Searcher, refining
+from ..spaces.described import is_told
+from ..studies.reading import can_encode
+from ..studies.records import Record
 
 LEAST = 8  # scores, below which their discrepancies show nothing
 _MOST = 300  # codes, whose 44,850 pairs are looked at
@@ -64,6 +63,13 @@ class Pairs(NamedTuple):
     distance: np.ndarray
     refined: np.ndarray
     gap: np.ndarray
+
+
+def refiner(searcher: Searcher) -> AutoBSS | None:
+    """What scales a study's codes for the refining; None where it needs candidates, and costs are a user's own."""
+    if isinstance(searcher, AutoBSS) and can_encode(searcher):
+        return searcher
+    return AutoBSS(searcher.space, "paper") if is_told(searcher.space) else None
 
 
 def refining_pairs(searcher: AutoBSS, records: Sequence[Record]) -> Pairs:

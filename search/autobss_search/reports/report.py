@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ..studies.ledger import Record
+from ..studies.records import Record
 
 
 def ranked(records: Sequence[Record], direction: str = "maximize") -> list[Record]:

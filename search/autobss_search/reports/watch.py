@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import itertools
 import signal
-import sqlite3
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Event
 from typing import NamedTuple
 
-from optuna.exceptions import StorageInternalError
-from optuna.storages import RDBStorage
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy.exc import SQLAlchemyError
 
 from ..console import print_rich
-from ..errors import StudyError
+from ..errors import NotReadyError
+from ..studies.description import Description
 from ..studies.journal import Entry, Status, read_journal, status
-from ..studies.ledger import Reader, Record
-from ..studies.recipe import SearchRecipe
+from ..studies.reading import StudyFolder, read_space
+from ..studies.records import Record
 from .report import ranked
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -36,7 +33,7 @@ _FAULTS = 3
 
 
 class Facts(NamedTuple):
-    """What a study's recipe says of it.
+    """What is known of a study before its first trial.
 
     Attributes:
         folder: The study's folder.
@@ -56,27 +53,26 @@ class Facts(NamedTuple):
     direction: str
 
     @classmethod
-    def of(cls, folder: Path, recipe: SearchRecipe) -> Facts:
+    def of(cls, folder: Path, study: Description) -> Facts:
         """The facts of a study in a folder."""
-        searcher = recipe.make_searcher()
-        budget = {c.name: c.range for c in searcher.space.constraints}
-        family = searcher.space.family
-        return cls(folder, recipe.searcher, family, budget, recipe.rounds, recipe.batch, searcher.direction)
+        space, (searcher, preset) = read_space(study, folder), map(study.searcher.get, ("searcher", "preset"))
+        name = f"{searcher} ({preset})" if preset else str(searcher)
+        budget = {c.name: c.range for c in space.constraints}
+        return cls(folder, name, space.family, budget, study.rounds, study.batch, study.direction)
 
 
-def watch(folder: Path, load: Callable[[], SearchRecipe], interval: float, once: bool) -> None:
+def watch(folder: Path, interval: float, once: bool) -> None:
     """Show a study until its driver has finished.
 
     Args:
         folder: The study's folder.
-        load: Reads its recipe; a StudyError says that there is none yet.
         interval: Seconds between two looks.
         once: Show one view and return, as it is done where stdout is no terminal.
 
     Raises:
-        StudyError: If there is no study, and no folder to wait in for one.
+        StudyError: If there is no study, and no folder to wait in for one; or if it is damaged.
     """
-    watcher = Watcher(folder, load)
+    watcher = Watcher(folder)
     if once or not sys.stdout.isatty():
         print_rich(watcher.look(time.time()))
         return
@@ -94,7 +90,7 @@ def _follow(watcher: Watcher, folder: Path, interval: float, stop: Event) -> Non
         while not (watcher.finished or stop.is_set()):
             try:
                 seen = watcher.look(time.time(), rows=max(1, min(20, live.console.height - 24)))
-            except StudyError:
+            except NotReadyError:
                 if not folder.is_dir():
                     raise
                 seen = Text(f"{folder}: waiting for a study; `autobss search --folder {folder}` starts one")
@@ -107,17 +103,15 @@ class Watcher:
 
     Args:
         folder: The study's folder.
-        load: Reads its recipe.
 
     Attributes:
         finished: Whether its driver had finished at the last look, which has seen all trials then.
     """
 
-    def __init__(self, folder: Path, load: Callable[[], SearchRecipe]) -> None:
-        self._folder, self._load = folder, load
-        self._recipe: SearchRecipe | None = None
-        self._token: bytes | None = None
-        self._reader: Reader | None = None
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._description: Description | None = None
+        self._study: StudyFolder | None = None
         self._records: list[Record] = []
         self.finished = False
 
@@ -125,46 +119,24 @@ class Watcher:
         """The study now; where its storage cannot be read for a moment, with the trials as they were.
 
         Raises:
-            StudyError: If there is no study.
+            NotReadyError: If there is no study.
+            StudyError: If it is damaged.
         """
-        recipe = self._open()
+        self._open()
         entries, note = read_journal(self._folder), ""  # first: what it names has a record then
         try:
-            self._reader = self._reader or _open_reader(self._folder, recipe.storage)
-            self._records = self._reader()
-        except KeyError:
-            note = "the storage holds no study yet"
-        except (SQLAlchemyError, StorageInternalError) as error:
-            note = f"the trials cannot be read now: {_cause(error)}"
+            self._study = self._study or StudyFolder(self._folder, timeout=1)
+            self._records = self._study.records()
+        except NotReadyError as error:
+            note = f"the trials cannot be read now: {error.reason}"
         self.finished = not note and _finished(status(entries).ended)
         return view(self._facts, self._records, entries, now, rows, note)
 
-    def _open(self) -> SearchRecipe:
-        """The recipe. If it is another study than at the last look, begin anew."""
-        recipe, file = self._load(), self._folder / "study.id"
-        token = file.read_bytes() if file.exists() else None
-        if (recipe, token) != (self._recipe, self._token):
-            self._facts = Facts.of(self._folder, recipe)
-            self._recipe, self._token, self._reader, self._records = recipe, token, None, []
-        return recipe
-
-
-def _open_reader(folder: Path, storage: str | None) -> Reader:
-    """As the ledger's, but a database in the folder is opened such that nothing can be written to it."""
-    path = (folder / "study.db").absolute()
-
-    def connect() -> sqlite3.Connection:
-        return sqlite3.connect(f"{path.as_uri()}?mode=ro", timeout=1, uri=True, check_same_thread=False)
-
-    settings = {} if storage else {"creator": connect}
-    return Reader(RDBStorage(storage or "sqlite:///study.db", settings))
-
-
-def _cause(error: BaseException) -> str:
-    """What the database says, without Optuna's and SQLAlchemy's words around it."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return str(error)
+    def _open(self) -> None:
+        """Read the description. If it is another study than at the last look, begin anew."""
+        if (description := Description.read(self._folder)) != self._description:
+            self._facts = Facts.of(self._folder, description)
+            self._description, self._study, self._records = description, None, []
 
 
 def view(
@@ -173,7 +145,7 @@ def view(
     """A study as a rich renderable.
 
     Args:
-        facts: What its recipe says.
+        facts: What is known of it.
         records: Its trials.
         entries: Its journal.
         now: Seconds since the epoch.

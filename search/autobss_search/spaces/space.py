@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -388,15 +388,3 @@ class Space:
             "dimensions": {d.name: d.describe() for d in self.dimensions},
             "constraints": {c.name: c.describe() for c in self.constraints},
         }
-
-
-def described_layout(description: Mapping[str, Any]) -> Layout:
-    """The layout of the codes of a space from what `Space.describe` says of it.
-
-    Without bounds where the codes are no networks of a registered family.
-    """
-    family = description["family"]
-    if registered := find_layout(family):
-        return registered
-    fields = tuple(Field(name, name, (), -_LARGEST, _LARGEST) for name in description["dimensions"])
-    return Layout(family, fields, (1,) * len(fields))

@@ -9,7 +9,9 @@ import socket
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 NAME = "journal.jsonl"
 
@@ -26,11 +28,14 @@ class Entry(NamedTuple):
         where: Of "driver", host:pid. Of "start", the worker.
     """
 
-    time: float
+    time: Annotated[float, Field(ge=0, le=2e11)]  # which dates can show
     kind: str
     text: str
-    trial: int | None = None
+    trial: Annotated[int, Field(ge=0)] | None = None
     where: str | None = None
+
+
+_ENTRY = TypeAdapter(Entry)
 
 
 class Journal:
@@ -50,6 +55,8 @@ class Journal:
         line = json.dumps({key: value for key, value in entry._asdict().items() if value is not None})
         self._unwritten += line + "\n"
         with contextlib.suppress(OSError):
+            if self._path.exists() and not self._path.is_file():  # such as a pipe, which could make the driver wait
+                return
             size = self._path.stat().st_size if self._path.exists() else 0
             try:
                 with open(self._path, "a", encoding="utf-8") as file:
@@ -67,7 +74,7 @@ def here() -> str:
 
 def _torn(path: Path) -> bool:
     """Whether a kill has left a line without its end."""
-    if not path.exists() or not path.stat().st_size:
+    if not path.is_file() or not path.stat().st_size:
         return False
     with open(path, "rb") as file:
         file.seek(-1, os.SEEK_END)
@@ -75,12 +82,12 @@ def _torn(path: Path) -> bool:
 
 
 def read_journal(folder: Path) -> list[Entry]:
-    """The lines so far, also while a driver writes; none if there is no journal. Torn lines are left out."""
+    """The lines so far, also while a driver writes; none if there is no journal. What is no entry is left out."""
     path, out = folder / NAME, []
-    if path.exists():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            with contextlib.suppress(ValueError, TypeError):
-                out.append(Entry(**json.loads(line)))
+    if path.is_file():
+        for line in path.read_bytes().splitlines():
+            with contextlib.suppress(ValidationError):
+                out.append(_ENTRY.validate_json(line))
     return out
 
 
@@ -105,7 +112,7 @@ class Status(NamedTuple):
         if self.driver is None or self.ended is not None:
             return False
         host, _, pid = (self.driver.where or "").rpartition(":")
-        return host == socket.gethostname() and not _alive(int(pid))
+        return host == socket.gethostname() and pid.isdecimal() and not _alive(int(pid))
 
 
 def status(entries: Iterable[Entry]) -> Status:
@@ -130,7 +137,7 @@ def status(entries: Iterable[Entry]) -> Status:
 def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:  # of another user
         return True

@@ -11,32 +11,29 @@ with the scores that it has, and the searcher steers around the code.
 
 from __future__ import annotations
 
-import itertools
 import math
-import time
-from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar, cast
-
-from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import SQLAlchemyError
+from typing import TYPE_CHECKING
 
 from autobss_zoo.codes import Code
 
-from ..errors import SpaceError, StudyError
+from ..errors import StudyError
 from ..evaluators.evaluator import Evaluator, as_evaluator
 from ..executors import Executor, InProcess, Job, Outcome, Started, in_a_line
-from ..searchers.searcher import BATCH, Observation, Searcher
+from ..searchers.searcher import BATCH, Searcher
+from .agenda import ATTEMPTS, Agenda
+from .description import Description
 from .journal import Journal, here
-from .ledger import Ledger, Record
+from .ledger import Ledger
+from .patience import Patience
+from .records import Record
+from .telling import describe_study, make_evaluator, make_searcher, make_space
+from .winner import load_model, model_path
 
-ATTEMPTS = 2
-_LONGEST_WAIT = 60.0  # seconds between attempts to write the ledger
-
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class Study:
@@ -54,7 +51,8 @@ class Study:
         asynchronous: Ask for a code whenever a worker is free, instead of for a round when the round before is done.
 
     Raises:
-        StudyError: If another driver runs the study, or the folder holds another one.
+        StudyError: If another driver runs the study, the folder holds another one or is damaged, or there can be no
+            such storage. Nothing is made or changed then.
 
     Examples:
         >>> with Study("my-study", AutoBSS(space), evaluate) as study:
@@ -77,22 +75,35 @@ class Study:
         for name, value in (("rounds", rounds), ("batch", batch)):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name}: expected a positive integer, got {value!r}")
-        self.searcher, self.rounds, self.batch, self.asynchronous = searcher, rounds, batch, asynchronous
+        self.folder, self.searcher, self.rounds, self.batch = Path(folder), searcher, rounds, batch
         self._evaluator, self._executor = as_evaluator(evaluate), executor or InProcess()
         self.on_event = on_event or (lambda text: None)
-        self._exhausted = False
-        self.ledger = Ledger(Path(folder), searcher.space, self.identity(), storage, searcher.direction)
-        self._journal = Journal(Path(folder))
+        description = describe_study(searcher, self._evaluator, rounds, batch, storage, asynchronous)
+        self.ledger = Ledger(self.folder, searcher.space, description)
+        self._journal = Journal(self.folder)
+        self._patiently = Patience(lambda text: self._say("fault", text))
+        self._agenda = Agenda(searcher, self.ledger, rounds, batch, asynchronous, self._patiently, self._say)
+        self._cause: BaseException | None = None
 
-    def identity(self) -> dict[str, Any]:
-        """What a resumed study must have in common with the one that was started."""
-        return {
-            "space": self.searcher.space.describe(),
-            "searcher": self.searcher.settings(),
-            "batch": self.batch,
-            "evaluator": self._evaluator.describe(),
-            **({"asynchronous": True} if self.asynchronous else {}),
-        }
+    @classmethod
+    def resume(cls, folder: str | Path, executor: Executor | None = None) -> Study:
+        """The study of a folder as its study.json tells it, whose `run` goes on.
+
+        Args:
+            folder: The study's folder.
+            executor: As of the class.
+
+        Raises:
+            StudyError: If there is none, or its evaluator, its searcher or a cost of its space are a user's own and no
+                functions of a module: then it is resumed in Python as it was started.
+        """
+        folder = Path(folder)
+        told = Description.read(folder)
+        evaluate = make_evaluator(told, folder)
+        searcher = make_searcher(told.searcher, make_space(told, evaluate))
+        return cls(
+            folder, searcher, evaluate, executor, told.rounds, told.batch, told.storage, asynchronous=told.asynchronous
+        )
 
     def __enter__(self) -> Study:
         return self
@@ -138,6 +149,26 @@ class Study:
         """
         return self.searcher.recommend(r.observation for r in self.records if r.state != "waiting")
 
+    @property
+    def best_folder(self) -> Path:
+        """The folder of the answer's trained network.
+
+        Raises:
+            StudyError: If none is kept there.
+            ValueError: If there is no score yet.
+        """
+        answer = self.recommend()
+        return model_path(self.folder, next(r for r in self.records if r.code == answer))
+
+    def best_model(self) -> nn.Module:
+        """The answer's network as the search has trained it, with its weights.
+
+        Raises:
+            StudyError: If no trained networks are kept, as by an evaluator that looks scores up.
+            ValueError: If there is no score yet.
+        """
+        return load_model(self.best_folder)
+
     def run(self) -> Code:
         """Score the codes that are left.
 
@@ -145,11 +176,13 @@ class Study:
             The searcher's answer.
 
         Raises:
-            ValueError: If no code could be scored.
+            StudyError: If no code could be scored: the evaluator's first error, which is its cause where the code was
+                scored in this process.
         """
         self._journal.write("driver", "resumed" if self.records else "started", where=here())
         try:
-            self._run()
+            self._drive()
+            self._check_scores()
             answer = self.recommend()
         except KeyboardInterrupt:
             self._journal.write("end", "interrupted")
@@ -160,134 +193,30 @@ class Study:
         self._journal.write("end", "finished")
         return answer
 
-    def _run(self) -> None:
+    def _drive(self) -> None:
         self._evaluator.prepare()
         with self._executor.start(self._evaluator) as workers:
             submitted: dict[int, Record] = {}
             while True:
-                for record in self._due(submitted, workers.slots):
+                for record in self._agenda.due(submitted, workers.slots):
                     workers.submit(Job(record.number, record.code, record.seed))
                     submitted[record.number] = record
                 if not submitted:
                     return
                 for update in workers.wait():
                     if isinstance(update, Started):
-                        self._note_start(submitted[update.id], update)
+                        self._begin(submitted[update.id], update)
                     else:
                         self._finish(submitted.pop(update.id), update)
 
-    def _patiently(self, write: Callable[[], T]) -> T:
-        """Write to the ledger; while that is impossible, as on a full disk, wait: no score that is known is lost."""
-        wait = 1.0
-        while True:
-            try:
-                return write()
-            except (SQLAlchemyError, StorageInternalError, OSError) as error:
-                cause = in_a_line(error.__cause__ or error)
-                self._say("fault", f"the ledger cannot be written ({cause}): tried again in {wait:g} s")
-                time.sleep(wait)
-                wait = min(2 * wait, _LONGEST_WAIT)
+    def _check_scores(self) -> None:
+        failed = [r for r in self.records if r.state != "waiting"]
+        if failed and all(r.value is None for r in failed):
+            first = failed[0].errors[0] if failed[0].errors else "no score"
+            raise StudyError(f"no code could be scored: {first}") from self._cause
 
-    def _due(self, submitted: Container[int], slots: int) -> Iterator[Record]:
-        """The trials to submit now; new ones as soon as they are written."""
-        records = self._patiently(self.ledger.records)
-        waiting = [r for r in records if r.state == "waiting"]
-        if self.asynchronous or submitted:
-            yield from self._left([r for r in waiting if r.number not in submitted])
-        if self.asynchronous:
-            for _ in range(slots - len(waiting)):
-                yield from self._ask()
-        elif not submitted:
-            done = Counter(r.round for r in records if r.state != "waiting")
-            for round in (r for r in range(self.rounds) if done[r] < self.batch):
-                if due := self._open(round):
-                    yield from due
-                    return
-
-    def _left(self, records: list[Record]) -> list[Record]:
-        """Without those that a killed driver found to have failed too often."""
-        for number in (r.number for r in records if len(r.errors) >= ATTEMPTS):
-            self._patiently(partial(self.ledger.finish, number, None))
-        return [r for r in records if len(r.errors) < ATTEMPTS]
-
-    def _open(self, round: int) -> Iterable[Record]:
-        """A round's trials that have no score, the missing ones written as they are taken; none if there are none."""
-        records = self._patiently(self.ledger.records)
-        mine = [r for r in records if r.round == round]
-        if len(mine) < self.batch and not any(r.source == "searcher" for r in mine):
-            mine += self._claim(round, self.batch - len(mine))  # a round that is under way takes no more
-        enqueued = [r.code for r in mine if r.source == "enqueued"]
-        missing: dict[Code, int] = {}
-        if len(mine) < self.batch:
-            before = [r.observation for r in records if r.round < round]
-            codes = self._propose(before, round, self.batch - len(enqueued), enqueued)
-            seeds = itertools.count(round * self.batch + len(enqueued))
-            written = {r.code for r in mine}
-            missing = {code: seed for code, seed in zip(codes, seeds, strict=False) if code not in written}
-        waiting = self._left([r for r in mine if r.state == "waiting"])
-        if n := len(waiting) + len(missing):
-            self._say("round", f"round {round + 1} of {self.rounds}: {n} codes to score")
-        new = (self._add(code, round, seed) for code, seed in missing.items())
-        return itertools.chain(waiting, new) if n else ()
-
-    def _ask(self) -> list[Record]:
-        """The next trial of an asynchronous study, if there is one."""
-        records = self._patiently(self.ledger.records)
-        number = sum(r.round >= 0 for r in records)
-        if number >= self.rounds * self.batch:
-            return []
-        round = number // self.batch
-        if claimed := self._claim(round, 1):
-            return claimed
-        before = [r.observation for r in records if r.state != "waiting"]
-        pending = [r.code for r in records if r.state == "waiting"]
-        return [self._add(code, round, number) for code in self._propose(before, round, 1, pending)]
-
-    def _add(self, code: Code, round: int, seed: int) -> Record:
-        """Write a trial, once."""
-
-        def written() -> Record | None:
-            return next((r for r in reversed(self.ledger.records()) if r.code == code), None)
-
-        def write() -> Record:
-            if written() is None:  # else it was, although an error was reported
-                self.ledger.add(code, round, "searcher", seed)
-            return cast(Record, written())
-
-        return self._patiently(write)
-
-    def _claim(self, round: int, most: int) -> list[Record]:
-        """Give trials that users enqueued to a round."""
-        known = {r.number for r in self._patiently(self.ledger.records)}
-
-        def claim() -> list[Record]:
-            """Those that were claimed before a write failed count."""
-            count = sum(r.number not in known for r in self.ledger.records())
-            for error in self.ledger.claim_enqueued(round, most - count):
-                self._say("fault", error)
-            return [r for r in self.ledger.records() if r.number not in known]
-
-        return self._patiently(claim)
-
-    def _propose(self, before: list[Observation], round: int, n: int, pending: list[Code]) -> list[Code]:
-        """Ask the searcher, which has what was kept."""
-        if self._exhausted:
-            return []
-        for name, compute in self.searcher.kept(before, round).items():
-            kept = self.ledger.kept(name)
-            if kept is None:
-                array = compute()
-                self._patiently(partial(self.ledger.keep, name, array))
-            else:
-                self.searcher.restore(name, kept)
-        try:
-            return self.searcher.propose(before, round, n, pending)
-        except SpaceError as error:
-            self._exhausted = True
-            self._say("round", str(error))
-            return []
-
-    def _note_start(self, record: Record, started: Started) -> None:
+    def _begin(self, record: Record, started: Started) -> None:
+        self._patiently(lambda: self.ledger.begin(record.number))
         if started.attempt > 1:
             lost = f"{record.code}: its worker was lost; begun again on {started.where}"
             self._say("fault", lost, record.number)
@@ -300,15 +229,20 @@ class Study:
             value, error = None, f"the score is {value}"
         errors = [*record.errors, error] if error is not None else record.errors
         last = len(errors) >= ATTEMPTS
-        self._patiently(lambda: self.ledger.finish(record.number, value, outcome.seconds, errors, last))
+        model = self._evaluator.kept_model(record.code, record.seed)
+        self._patiently(lambda: self.ledger.finish(record.number, value, outcome.seconds, errors, last, model))
         if value is None:
+            self._cause = self._cause or outcome.exception
             then = "left out" if last else "tried once more"
             self._say("fault", f"{record.code} failed ({error}): {then}", record.number)
         else:
-            done = [r for r in self._patiently(self.ledger.records) if r.value is not None]
-            best = max(done, key=lambda r: self.searcher.signed(r.value))  # type: ignore[arg-type]
-            text = f"{record.code} {value:.6g} in {outcome.seconds:.1f} s; best {best.value:.6g} of {len(done)}"
-            self._say("score", text, record.number)
+            self._say_score(record, value, outcome.seconds)
+
+    def _say_score(self, record: Record, value: float, seconds: float) -> None:
+        scores = [r.value for r in self._patiently(self.ledger.records) if r.value is not None]
+        best = max(scores, key=self.searcher.signed)
+        text = f"{record.code} {value:.6g} in {seconds:.1f} s; best {best:.6g} of {len(scores)}"
+        self._say("score", text, record.number)
 
     def _say(self, kind: str, text: str, trial: int | None = None) -> None:
         self._journal.write(kind, text, trial)

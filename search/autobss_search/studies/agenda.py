@@ -1,0 +1,145 @@
+"""Which trials of a study are to be scored next: those that are left, and new ones as its searcher proposes them."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator
+from functools import partial
+from typing import cast
+
+from autobss_zoo.codes import Code
+
+from ..errors import SpaceError
+from ..searchers.searcher import Observation, Searcher
+from .ledger import Ledger
+from .patience import Patience
+from .records import Record
+
+ATTEMPTS = 2
+
+
+class Agenda:
+    """The trials of a study that are due.
+
+    Args:
+        searcher: Proposes the codes.
+        ledger: Where they are written.
+        rounds, batch: Rounds, and codes in each.
+        asynchronous: Whether codes are asked for one by one.
+        patiently: Calls the ledger.
+        say: Told what happened: its kind and a text.
+    """
+
+    def __init__(
+        self,
+        searcher: Searcher,
+        ledger: Ledger,
+        rounds: int,
+        batch: int,
+        asynchronous: bool,
+        patiently: Patience,
+        say: Callable[[str, str], None],
+    ) -> None:
+        self.searcher, self.ledger, self.rounds, self.batch = searcher, ledger, rounds, batch
+        self.asynchronous, self._patiently, self._say = asynchronous, patiently, say
+        self._exhausted = False
+
+    def due(self, submitted: Container[int], slots: int) -> Iterator[Record]:
+        """The trials to submit now; new ones as soon as they are written."""
+        records = self._patiently(self.ledger.records)
+        waiting = [r for r in records if r.state == "waiting"]
+        if self.asynchronous or submitted:
+            yield from self._left([r for r in waiting if r.number not in submitted])
+        if self.asynchronous:
+            for _ in range(slots - len(waiting)):
+                yield from self._ask()
+        elif not submitted:
+            done = Counter(r.round for r in records if r.state != "waiting")
+            for round in (r for r in range(self.rounds) if done[r] < self.batch):
+                if due := self._open(round):
+                    yield from due
+                    return
+
+    def _left(self, records: list[Record]) -> list[Record]:
+        """Without those that a killed driver found to have failed too often."""
+        for number in (r.number for r in records if len(r.errors) >= ATTEMPTS):
+            self._patiently(partial(self.ledger.finish, number, None))
+        return [r for r in records if len(r.errors) < ATTEMPTS]
+
+    def _open(self, round: int) -> Iterable[Record]:
+        """A round's trials that have no score, the missing ones written as they are taken; none if there are none."""
+        records = self._patiently(self.ledger.records)
+        mine = [r for r in records if r.round == round]
+        if len(mine) < self.batch and not any(r.source == "searcher" for r in mine):
+            mine += self._claim(round, self.batch - len(mine))  # a round that is under way takes no more
+        enqueued = [r.code for r in mine if r.source == "enqueued"]
+        missing: dict[Code, int] = {}
+        if len(mine) < self.batch:
+            before = [r.observation for r in records if r.round < round]
+            codes = self._propose(before, round, self.batch - len(enqueued), enqueued)
+            seeds = itertools.count(round * self.batch + len(enqueued))
+            written = {r.code for r in mine}
+            missing = {code: seed for code, seed in zip(codes, seeds, strict=False) if code not in written}
+        waiting = self._left([r for r in mine if r.state == "waiting"])
+        if n := len(waiting) + len(missing):
+            self._say("round", f"round {round + 1} of {self.rounds}: {n} codes to score")
+        new = (self._add(code, round, seed) for code, seed in missing.items())
+        return itertools.chain(waiting, new) if n else ()
+
+    def _ask(self) -> list[Record]:
+        """The next trial of an asynchronous study, if there is one."""
+        records = self._patiently(self.ledger.records)
+        number = sum(r.round >= 0 for r in records)
+        if number >= self.rounds * self.batch:
+            return []
+        round = number // self.batch
+        if claimed := self._claim(round, 1):
+            return claimed
+        before = [r.observation for r in records if r.state != "waiting"]
+        pending = [r.code for r in records if r.state == "waiting"]
+        return [self._add(code, round, number) for code in self._propose(before, round, 1, pending)]
+
+    def _add(self, code: Code, round: int, seed: int) -> Record:
+        """Write a trial, once."""
+
+        def written() -> Record | None:
+            return next((r for r in reversed(self.ledger.records()) if r.code == code), None)
+
+        def write() -> Record:
+            if written() is None:  # else it was, although an error was reported
+                self.ledger.add(code, round, "searcher", seed)
+            return cast(Record, written())
+
+        return self._patiently(write)
+
+    def _claim(self, round: int, most: int) -> list[Record]:
+        """Give trials that users enqueued to a round."""
+        known = {r.number for r in self._patiently(self.ledger.records)}
+
+        def claim() -> list[Record]:
+            """Those that were claimed before a write failed count."""
+            count = sum(r.number not in known for r in self.ledger.records())
+            for error in self.ledger.claim_enqueued(round, most - count):
+                self._say("fault", error)
+            return [r for r in self.ledger.records() if r.number not in known]
+
+        return self._patiently(claim)
+
+    def _propose(self, before: list[Observation], round: int, n: int, pending: list[Code]) -> list[Code]:
+        """Ask the searcher, which has what was kept."""
+        if self._exhausted:
+            return []
+        for name, compute in self.searcher.kept(before, round).items():
+            kept = self.ledger.kept(name)
+            if kept is None:
+                array = compute()
+                self._patiently(partial(self.ledger.keep, name, array))
+            else:
+                self.searcher.restore(name, kept)
+        try:
+            return self.searcher.propose(before, round, n, pending)
+        except SpaceError as error:
+            self._exhausted = True
+            self._say("round", str(error))
+            return []

@@ -1,0 +1,127 @@
+"""How a study's searcher, space and evaluator are told in plain values, and made anew from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from autobss_zoo.errors import AutoBSSError
+
+from .. import searchers
+from ..errors import StudyError
+from ..evaluators.evaluator import EVALUATORS, Evaluator, Function, as_evaluator
+from ..searchers import Searcher
+from ..spaces.described import Untold, described_space, is_told
+from ..spaces.space import Space
+from .description import Cost, Description
+from .references import find, reference
+
+
+def describe_study(
+    searcher: Searcher, evaluator: Evaluator, rounds: int, batch: int, storage: str | None, asynchronous: bool
+) -> Description:
+    """The description of a study; arguments as of `Study`.
+
+    Raises:
+        StudyError: If what the searcher or the evaluator says of itself is no plain values.
+    """
+    if storage is not None and not isinstance(storage, str):
+        raise StudyError(f"storage: expected an SQLAlchemy URL such as postgresql://user@host/name, got {storage!r}")
+    parts = {
+        "space": searcher.space.describe(),
+        "searcher": searcher.settings(),
+        "evaluator": evaluator.describe(),
+        "setting": evaluator.setting.describe() if evaluator.setting else None,
+    }
+    for name, part in parts.items():
+        try:
+            parts[name] = json.loads(json.dumps(part))
+        except (TypeError, ValueError) as error:
+            raise StudyError(f"{name}: expected a description of plain values: {error}") from None
+    places = {c.name: (reference(c.function), c.monotone) for c in searcher.space.constraints}
+    return Description(
+        **parts,
+        rounds=rounds,
+        batch=batch,
+        storage=storage,
+        asynchronous=asynchronous,
+        score=_told(evaluator),
+        models=evaluator.models,
+        costs={name: Cost(function=place, monotone=m) for name, (place, m) in places.items() if place},
+    )
+
+
+def _told(evaluator: Evaluator) -> dict[str, Any] | None:
+    """How an evaluator is made anew; None if that cannot be told."""
+    if isinstance(evaluator, Function):
+        place = reference(evaluator.function)
+        return {"function": place} if place else None
+    kind = next((name for name, kind in EVALUATORS.items() if kind is type(evaluator)), None)
+    try:
+        return json.loads(json.dumps({"kind": kind, **evaluator.to_recipe()})) if kind else None
+    except (TypeError, ValueError):  # it has no to_recipe
+        return None
+
+
+def make_evaluator(description: Description, folder: Path) -> Evaluator:
+    """The evaluator of a study.
+
+    Raises:
+        StudyError: If it cannot be told.
+    """
+    score = dict(description.score or {})
+    if "function" in score:
+        return as_evaluator(find(score["function"]))
+    if "kind" not in score:
+        raise StudyError(
+            f"{folder}: its evaluator ({description.evaluator}) cannot be made anew; resume it in Python as it was "
+            f"started: Study({str(folder)!r}, searcher, evaluate).run()"
+        )
+    models = Path(description.models) if description.models else None
+    return EVALUATORS.find(score.pop("kind")).from_recipe(score, models)
+
+
+def make_space(description: Description, evaluator: Evaluator) -> Space:
+    """The space of a study.
+
+    Raises:
+        StudyError: If the function of a constraint cannot be told.
+    """
+    costs = {name: (find(cost.function), cost.monotone) for name, cost in description.costs.items()}
+    if not evaluator.needs_space:
+        bounds = description.space["constraints"].items()
+        made = evaluator.make_space(None, {name: [b.get("lower"), b.get("upper")] for name, b in bounds})
+        costs |= {c.name: (c.function, c.monotone) for c in made.constraints}
+    space = described_space(description.space, costs)
+    if not is_told(space):
+        own = next(c.name for c in space.constraints if isinstance(c.function, Untold))
+        raise StudyError(f"space: the cost {own} is a function of a user's own; resume the study in Python")
+    return space
+
+
+def find_searcher(settings: Mapping[str, Any]) -> type[Searcher] | None:
+    """The class of a searcher with these settings; None if it is a user's own."""
+    kind = getattr(searchers, str(settings.get("searcher")), None)
+    return kind if isinstance(kind, type) and issubclass(kind, Searcher) else None
+
+
+def make_searcher(settings: Mapping[str, Any], space: Space) -> Searcher:
+    """The searcher over a space with these settings.
+
+    Raises:
+        StudyError: If there is none.
+    """
+    kind = find_searcher(settings)
+    if kind is None:
+        raise StudyError(
+            f"searcher: {settings.get('searcher')!r} is none of autobss_search; resume the study in Python"
+        )
+    try:
+        searcher = kind(space, **{key: value for key, value in settings.items() if key != "searcher"})
+    except (TypeError, ValueError, AutoBSSError) as error:
+        raise StudyError(f"searcher: {error}") from None
+    if searcher.settings() != settings:
+        raise StudyError(f"searcher: expected the settings {searcher.settings()}, got {dict(settings)}")
+    return searcher
