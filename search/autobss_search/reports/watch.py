@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from threading import Event
 from typing import NamedTuple
 
 from rich.console import Console, Group, RenderableType
@@ -76,18 +75,19 @@ def watch(folder: Path, interval: float, once: bool) -> None:
     if once or not sys.stdout.isatty():
         print_rich(watcher.look(time.time()))
         return
-    stop = Event()
-    # A KeyboardInterrupt could come where it is ignored, as when a connection is given back.
-    before = signal.signal(signal.SIGINT, lambda *_: stop.set())
+    stop: list[int] = []
+    # A KeyboardInterrupt could come where it is ignored, as when a connection is given back; the lock of an Event could
+    # be held when this is called.
+    before = signal.signal(signal.SIGINT, lambda number, _: stop.append(number))
     try:
         _follow(watcher, folder, interval, stop)
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def _follow(watcher: Watcher, folder: Path, interval: float, stop: Event) -> None:
+def _follow(watcher: Watcher, folder: Path, interval: float, stop: list[int]) -> None:
     with Live(Text(f"reading {folder}"), console=Console(), auto_refresh=False) as live:
-        while not (watcher.finished or stop.is_set()):
+        while not (watcher.finished or stop):
             try:
                 seen = watcher.look(time.time(), rows=max(1, min(20, live.console.height - 24)))
             except NotReadyError:
@@ -95,7 +95,9 @@ def _follow(watcher: Watcher, folder: Path, interval: float, stop: Event) -> Non
                     raise
                 seen = Text(f"{folder}: waiting for a study; `autobss search --folder {folder}` starts one")
             live.update(seen, refresh=True)
-            stop.wait(0 if watcher.finished else interval)
+            until = time.monotonic() + (0 if watcher.finished else interval)
+            while not stop and time.monotonic() < until:
+                time.sleep(min(0.1, interval))
 
 
 class Watcher:
