@@ -29,6 +29,9 @@ EVERY_FAMILY = [name for name, family in FAMILIES.items() if family.inner is fam
 """The families, and of those with the side of the images in their codes some of each block."""
 EVERY_FAMILY += ["resnet18_r", "mnv2_small_r", "channel_bench_resnet_r"]
 
+EACH_BLOCK = ["resnet18", "resnet50_v1", "mnv2_small", "efficientnet_b0", "channel_bench_mobilenet", "resnet18_r"]
+"""A family of each kind of block, for what takes seconds and does not depend on the stages around the blocks."""
+
 SMALL_VALUES = {"C": (4, 28), "L": (1, 3), "B": (1, 20), "T": (1, 6), "W": (1, 28), "R": (28, 97)}
 
 

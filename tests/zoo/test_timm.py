@@ -17,7 +17,7 @@ from autobss_zoo import create_model, list_models
 from autobss_zoo.families import get_family
 from autobss_zoo.models import FROM_CODE
 from autobss_zoo.weights import adapt_state_dict
-from conftest import EVERY_FAMILY, codes, tiny
+from conftest import EACH_BLOCK, EVERY_FAMILY, codes, tiny
 
 SIZE = 64
 every_family = pytest.mark.parametrize("family", EVERY_FAMILY)
@@ -131,7 +131,7 @@ def test_pickle_and_deepcopy(family):
         assert twin.about.code == model.about.code == tiny(family)
 
 
-@every_family
+@pytest.mark.parametrize("family", EACH_BLOCK)
 def test_compile_and_export(family):
     model = build(family, num_classes=5).eval()
     expected = model(images(2, 3, SIZE, SIZE))
@@ -142,7 +142,7 @@ def test_compile_and_export(family):
     torch.testing.assert_close(exported.module()(images(2, 3, SIZE, SIZE)), expected)
 
 
-@every_family
+@pytest.mark.parametrize("family", EACH_BLOCK)
 @pytest.mark.filterwarnings("ignore:.torch.jit")
 def test_torchscript(family):
     model = build(family, num_classes=5).eval()
