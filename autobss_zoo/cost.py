@@ -23,6 +23,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     import onnx
+    import torch
     from torch import nn
 
 
@@ -82,8 +83,15 @@ def count_network(model: nn.Module, setting: Setting) -> Cost:
     """
     import torch
 
-    parameter, side = next(model.parameters()), setting.input_size
-    image = torch.zeros(1, setting.in_chans, side, side, device=parameter.device, dtype=parameter.dtype)
+    side = setting.input_size
+    return count_on(model, torch.zeros(1, setting.in_chans, side, side))
+
+
+def count_on(model: nn.Module, image: torch.Tensor) -> Cost:
+    """Count a network as `count_network` does, on one image of shape (1, in_chans, height, width)."""
+    import torch
+
+    image = image.to(next(model.parameters()))
     training, logger = model.training, logging.getLogger("fvcore.nn.jit_analysis")
     level = logger.level
     try:

@@ -80,6 +80,8 @@ def export_detector(model: nn.Module, path: Path, opset: int | None = None) -> R
         "code": about.code,
         "architecture": about.architecture,
         "label_names": json.dumps(list(about.label_names)) if about.label_names else "",
+        "in_chans": 3,
+        "channels": "RGB",
         "params": params,
     }
     describe(graph, facts)

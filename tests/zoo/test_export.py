@@ -1,3 +1,5 @@
+import json
+
 import onnx
 import onnxruntime
 import pytest
@@ -101,6 +103,88 @@ def test_trained_statistics_export(tmp_path):
     for _ in range(3):
         model.train()(torch.randn(8, 3, 32, 32) * 3 + 1)
     assert to_onnx(model, tmp_path / "a.onnx").max_rel_error < 1e-5
+
+
+def metadata(path) -> dict:
+    return {p.key: p.value for p in onnx.load(path).metadata_props}
+
+
+def test_the_file_says_how_to_feed_it_and_what_its_classes_are(tmp_path):
+    overlay = {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6), "label_names": ["cat", "dog"]}
+    model = create_model(tiny("resnet18_small"), num_classes=2, pretrained_cfg_overlay=overlay)
+    to_onnx(model, tmp_path / "a.onnx", input_size=32)
+    found = metadata(tmp_path / "a.onnx")
+    assert {key: json.loads(found[key]) for key in overlay} == {
+        "mean": [0.1, 0.2, 0.3],
+        "std": [0.4, 0.5, 0.6],
+        "label_names": ["cat", "dog"],
+    }
+    assert (found["in_chans"], found["channels"]) == ("3", "RGB")
+    to_onnx(create_model(tiny("resnet18_small"), in_chans=1, num_classes=3), tmp_path / "a.onnx", input_size=32)
+    found = metadata(tmp_path / "a.onnx")
+    assert (found["in_chans"], found["channels"]) == ("1", "grey")
+    assert not {"mean", "label_names"} & found.keys()  # those of three channels are not its own
+
+
+@pytest.mark.parametrize(("indices", "names"), [((-1, 1), ["feature_1", "feature_4"]), ((-3,), ["feature_2"])])
+def test_features_are_named_by_their_levels(indices, names, tmp_path):
+    model = create_model(tiny("resnet18_small"), features_only=True, out_indices=indices)
+    to_onnx(model, tmp_path / "a.onnx", input_size=32)
+    outputs = onnxruntime.InferenceSession(tmp_path / "a.onnx").get_outputs()
+    assert sorted(output.name for output in outputs) == names
+    every = create_model(tiny("resnet18_small"), features_only=True).feature_info.channels()
+    assert {output.name: output.shape[1] for output in outputs} == {name: every[int(name[-1])] for name in names}
+
+
+def test_a_fixed_batch_of_images_that_are_not_square(tmp_path):
+    model = create_model(tiny("mnv2_small"), num_classes=4)
+    report = to_onnx(model, tmp_path / "a.onnx", input_size=(32, 48), batch=3)
+    assert onnxruntime.InferenceSession(tmp_path / "a.onnx").get_inputs()[0].shape == [3, 3, 32, 48]
+    assert report.macs == count_onnx(tmp_path / "a.onnx").macs
+    assert metadata(tmp_path / "a.onnx")["input_size"] == "32x48"
+    square = to_onnx(model, tmp_path / "b.onnx", input_size=32)
+    assert report.macs > square.macs
+    for batch in (1, 2):
+        assert run(tmp_path / "b.onnx", batch, 3, 32, 32)[0].shape == (batch, 4)
+
+
+@pytest.mark.parametrize("features_only", [False, True])
+def test_half_precision(features_only, tmp_path):
+    torch.manual_seed(0)
+    model = create_model("resnet18_small{32,32,64,64,1,1,1,1}", features_only=features_only)
+    whole = to_onnx(model, tmp_path / "whole.onnx", input_size=32)
+    report = to_onnx(model, tmp_path / "half.onnx", input_size=32, half=True)
+    assert whole.max_rel_error < 1e-5 < report.max_rel_error < 1e-2
+    assert report.macs == whole.macs
+    sizes = [(tmp_path / f"{name}.onnx").stat().st_size for name in ("half", "whole")]
+    assert sizes[0] < 0.65 * sizes[1]
+    session = onnxruntime.InferenceSession(tmp_path / "half.onnx")
+    assert {value.type for value in (*session.get_inputs(), *session.get_outputs())} == {"tensor(float)"}
+    assert next(model.parameters()).dtype == torch.float32
+
+
+def test_networks_that_leave_half_precision_are_refused(tmp_path):
+    model = create_model(tiny("resnet18_small"), num_classes=4)
+    with torch.no_grad():
+        model.fc.weight *= 1e6
+    with pytest.raises(ExportError, match="ONNX Runtime differs from PyTorch"):
+        to_onnx(model, tmp_path / "a.onnx", input_size=32, half=True)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"input_size": (32, 0)}, r"input_size: expected .* got \(32, 0\)"),
+        ({"input_size": "32"}, "input_size: expected .* got '32'"),
+        ({"input_size": (1, 2, 3)}, "input_size: expected"),
+        ({"batch": 0}, "batch: expected a positive integer, got 0"),
+        ({"batch": True}, "batch: expected a positive integer, got True"),
+    ],
+)
+def test_wrong_arguments(options, message, tmp_path):
+    with pytest.raises(ExportError, match=message):
+        to_onnx(create_model(tiny("resnet18_small")), tmp_path / "a.onnx", **options)
 
 
 def test_opset(tmp_path):

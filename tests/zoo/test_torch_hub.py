@@ -29,6 +29,18 @@ def test_hub_loads_and_helps(cached):
     assert model.about.code == get("mnv2_autobss_130m").code
 
 
+def test_hub_says_of_every_network_what_it_costs_and_takes(cached):
+    for name in list_models():
+        entry = get(name)
+        for spelling in (name, entry.timm_name):
+            text = torch.hub.help(cached, spelling, skip_validation=True, trust_repo=True)
+            assert f'torch.hub.load("<this repository>", "{spelling}", num_classes=10)' in text
+            assert f"{entry.measured.macs:,} MACs" in text
+            assert f"{entry.measured.params:,} parameters" in text
+            assert "pretrained (bool)" in text
+            assert "num_classes, " in text
+
+
 def test_hub_loads_from_a_folder():
     model = torch.hub.load(str(REPOSITORY), "resnet50_autobss", source="local", num_classes=10)
     assert model.about.code == get("resnet50_autobss").code

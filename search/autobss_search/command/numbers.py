@@ -22,6 +22,17 @@ def integer(least: int = 1, most: int = LARGEST) -> Callable[[str], int]:
     return read
 
 
+def sides(most: int) -> Callable[[str], int | tuple[int, int]]:
+    """A reader of an image's side, as an integer, or of its height and width, HxW."""
+    side = integer(most=most)
+
+    def read(text: str) -> int | tuple[int, int]:
+        height, by, width = text.partition("x")
+        return (side(height), side(width)) if by else side(text)
+
+    return read
+
+
 def number(least: float, most: float) -> Callable[[str], float]:
     """A reader of numbers from `least` to `most`; never NaN or infinity."""
 

@@ -11,7 +11,7 @@ from operator import add
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..console import add_verb, make_console, print_rich
-from .numbers import integer
+from .numbers import integer, sides
 
 if TYPE_CHECKING:
     from autobss_zoo import Code, Entry, Setting
@@ -47,15 +47,22 @@ def add_commands(commands: Any) -> None:
     verb = add_verb(commands, "export", _export, "write a network as ONNX, checked against PyTorch")
     verb.add_argument("network", **network)
     verb.add_argument("path", metavar="OUT.onnx", help="the file to write")
-    _add_input(verb)
+    _add_input(verb, "N|HxW", sides(_MOST), "side of the image in pixels, or its height and width")
+    verb.add_argument(
+        "--batch", type=integer(most=_MOST), metavar="N", help="images that it always takes (default: any number)"
+    )
+    verb.add_argument("--half", action="store_true", help="compute in float16; inputs and outputs stay float32")
+    verb.add_argument("--opset", type=integer(), metavar="N", help="the ONNX operator set (default: torch's choice)")
     verb.add_argument("--features-only", action="store_true", help="export the backbone's feature maps")
     weights = verb.add_mutually_exclusive_group()
     weights.add_argument("--pretrained", action="store_true", help="with the published weights")
     weights.add_argument("--weights", metavar="FILE", help="with a state dict of your own (safetensors or pth)")
 
 
-def _add_input(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--input-size", type=integer(most=_MOST), metavar="N", help="side of the image in pixels")
+def _add_input(
+    parser: argparse.ArgumentParser, metavar: str = "N", size: Any = None, what: str = "side of the image in pixels"
+) -> None:
+    parser.add_argument("--input-size", type=size or integer(most=_MOST), metavar=metavar, help=what)
     parser.add_argument("--in-chans", type=integer(most=_MOST), metavar="N", help="channels of the image (mostly 3)")
     parser.add_argument("--num-classes", type=integer(most=_MOST), metavar="N", help="classes (mostly 1000)")
 
@@ -284,8 +291,11 @@ def _export(arguments: argparse.Namespace) -> int:
     from autobss_zoo.files import check_output
 
     check_output(arguments.path)
-    model = _network(arguments)
-    report = to_onnx(model, arguments.path, input_size=arguments.input_size)
+    size = arguments.input_size
+    if isinstance(size, tuple):  # what networks are counted with is square
+        arguments.input_size = size[0]
+    options = {name: getattr(arguments, name) for name in ("batch", "half", "opset")}
+    report = to_onnx(_network(arguments), arguments.path, input_size=size, **options)
     macs = f"{report.macs:,} MACs, " if report.macs is not None else ""
     print_rich(
         f"wrote {report.path}: opset {report.opset}, {macs}{report.params:,} parameters; ONNX Runtime"
