@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelCardData
+from huggingface_hub import EvalResult, ModelCardData
 
 from .codes import Code
 from .cost import Setting
@@ -40,12 +41,13 @@ _PIPELINES = {
 }
 
 
-def _front_matter(task: str) -> str:
+def _front_matter(task: str, license: str | None, **facts: Any) -> str:
     data = ModelCardData(
-        license="apache-2.0",
+        license=license,
         library_name="timm" if task == "classification" else "autobss-zoo",
         pipeline_tag=_PIPELINES[task],
         tags=["timm", "autobss", task],
+        **facts,
     )
     return f"---\n{data.to_yaml()}\n---"
 
@@ -91,7 +93,7 @@ def card(entry: Entry) -> str:
     load = f'''model = timm.create_model("{entry.timm_name}"){of_timm}
 model = autobss_zoo.create_model("{entry.name}")
 model = torch.hub.load(<this repository>, "{entry.name}")'''
-    return f"""{_front_matter(entry.task)}
+    return f"""{_front_matter(entry.task, "apache-2.0")}
 
 <!-- Written by `make cards`; do not edit. -->
 
@@ -139,26 +141,55 @@ weights, which were never published.
 """.replace("\n\n\n", "\n\n")
 
 
-def hub_card(model: Any) -> str:
+_MARK = "<!-- Written by autobss_zoo, which keeps this card once you edit it: {} -->\n"
+_TO_STATE = (
+    "The weights are their uploader's. State here the data, the recipe and the accuracy with which they were measured."
+)
+
+
+def write_card(folder: Path, text: str, before: Path) -> None:
+    """Write a card as README.md, which ends with its digest: a card is kept that somebody wrote, or wrote in.
+
+    Args:
+        folder: Where to write it.
+        text: The card.
+        before: The folder whose place `folder` takes, with the card that may be kept.
+    """
+    try:
+        old = (before / "README.md").read_bytes()
+    except FileNotFoundError:
+        old = b""
+    last = old.rfind(b"<!-- Written by")
+    edited = old and (last < 0 or old != _marked(old[:last]))
+    write_atomically(folder / "README.md", old if edited else _marked(text.encode()))
+
+
+def _marked(text: bytes) -> bytes:
+    return text + _MARK.format(hashlib.sha256(text).hexdigest()[:16]).encode()
+
+
+def hub_card(model: Any, license: str | None = None, text: str = "") -> str:
     """The model card of a network that its user saves or uploads, in Markdown.
 
     Args:
         model: A classifier of this zoo (timm.models.ResNet or EfficientNet), made by `create_model`, timm or torch.hub.
+        license: Of the weights, as the Hub calls it; not stated when None.
+        text: The user's own, Markdown.
     """
-    return f"""{_of_model(model)}
+    return f"""{_of_model(model, license)}
 
 ## Training
 
-The weights are their uploader's. State here the data, the recipe and the accuracy with which they were measured.
+{text or _TO_STATE}
 """
 
 
-def composed_card(model: Any) -> str:
-    """The model card of a detector or segmenter that its user saves or uploads, in Markdown."""
+def composed_card(model: Any, license: str | None = None, text: str = "") -> str:
+    """The model card of a detector or segmenter that its user saves or uploads; arguments as of `hub_card`."""
     about = model.about
     arguments = table(["argument", "value"], about.arguments.items())
     params = sum(p.numel() for p in model.parameters())
-    return f"""{_front_matter(about.task)}
+    return f"""{_front_matter(about.task, license)}
 
 # {about.architecture} over {about.code}
 
@@ -178,7 +209,7 @@ model = autobss_zoo.from_pretrained("<owner/name or this folder>")
 
 ## Training
 
-The weights are their uploader's. State here the data, the recipe and the accuracy with which they were measured.
+{text or _TO_STATE}
 """
 
 
@@ -186,13 +217,13 @@ _ELSEWHERE = '''model = timm.create_model("hf-hub:<owner>/<name>", pretrained=Tr
 model = autobss_zoo.from_pretrained("<owner>/<name>")  # or "<folder>"'''
 
 
-def _of_model(model: Any, load: str = _ELSEWHERE) -> str:
+def _of_model(model: Any, license: str | None, load: str = _ELSEWHERE, **facts: Any) -> str:
     """What is known of any network: its code, costs, stages, and how to load it."""
     code: Code = model.about.code
     setting = setting_of(model)
     size, in_chans, num_classes = setting.describe().values()
     cost = family_of(code).cost(code, setting)
-    return f"""{_front_matter("classification")}
+    return f"""{_front_matter("classification", license, **facts)}
 
 # {code}
 
@@ -207,24 +238,35 @@ A network of autobss-zoo (`pip install autobss-zoo`), built on timm: {in_chans} 
 """
 
 
-def trained_card(model: Any, name: str, facts: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+def trained_card(model: Any, facts: Mapping[str, Any], settings: Mapping[str, Any], text: str = "") -> str:
     """The model card of a published network, in Markdown.
 
     Args:
         model: The network.
-        name: Its name with its tag, e.g. "resnet_small_autobss.fmnist".
-        facts: found_by, source, data, data_licence, recipe, accuracy (a text) and machine.
+        facts: What is published: name, tag, found_by, source, license (None if it is not stated), data, data_licence,
+            accuracy (with top1, percent, and a text) and machine.
         settings: Of the training.
+        text: The user's own, Markdown.
     """
+    name = f"{facts['name']}.{facts['tag']}"
+    result = EvalResult(
+        task_type="image-classification",
+        dataset_type=settings["data"],
+        dataset_name=facts["data"],
+        metric_type="accuracy",
+        metric_name="top-1 accuracy, %",
+        metric_value=round(facts["accuracy"]["top1"], 4),
+    )
     load = f'''model = timm.create_model("{timm_name(name)}", pretrained=True)
 model = autobss_zoo.create_model("{name}", pretrained=True)
 model = autobss_zoo.from_pretrained("<this folder or repository>")'''
-    return f"""{_of_model(model, load).replace("# " + str(model.about.code), f"# {name}", 1)}
+    about = _of_model(model, facts["license"], load, model_name=name, eval_results=[result])
+    return f"""{about.replace("# " + str(model.about.code), f"# {name}", 1)}
 The code is `{model.about.code}`. Found by: {facts["found_by"]}. Source: {facts["source"]}.
 
 ## Accuracy
 
-{facts["accuracy"]}.
+{facts["accuracy"]["text"]}.
 The interval is Wilson's, of how well this one network does on other images of the same kind; another training of the
 same recipe with another seed gives another network.
 
@@ -242,12 +284,14 @@ autobss evaluate run/last --data {settings["data"]}
 
 {table(["setting", "value"], settings.items())}
 
+{text}
+
 ## Licence and limits
 
-The weights are Apache-2.0, as the code is. The data are licensed by their owners ({facts["data_licence"]}). The network
-knows only images like those it was trained on, of the size and channels above, and has not been examined for bias or
-for robustness.
-"""
+The weights' licence: {facts["license"] or "not stated"}. The data are licensed by their owners
+({facts["data_licence"]}). The network knows only images like those it was trained on, of the size and channels
+above, and has not been examined for bias or for robustness.
+""".replace("\n\n\n\n", "\n\n")
 
 
 def costs_table() -> str:

@@ -20,7 +20,7 @@ from torch import nn
 
 from . import composed, registry
 from .about import About
-from .cards import composed_card, hub_card
+from .cards import composed_card, hub_card, write_card
 from .codes import Code
 from .configuration import CONFIG_NAME, ComposedConfiguration, Configuration
 from .cost import Setting
@@ -33,7 +33,9 @@ from .timm_private import PretrainedCfg, save_config_for_hf
 from .weights import WEIGHTS_NAME, Saved, check_fit, in_line, open_config, open_saved, sha256, shapes_in
 
 
-def save_pretrained(model: Any, directory: str | os.PathLike[str]) -> None:
+def save_pretrained(
+    model: Any, directory: str | os.PathLike[str], *, license: str | None = None, card_text: str = ""
+) -> None:
     """Write `config.json`, `model.safetensors` and a model card (`README.md`) into a folder.
 
     `from_pretrained` loads the folder again, and so does timm if the network is a classifier, with
@@ -43,7 +45,10 @@ def save_pretrained(model: Any, directory: str | os.PathLike[str]) -> None:
 
     Args:
         model: A network of this zoo; of a compiled, averaged or parallel one, the network inside is saved.
-        directory: The folder, made if it does not exist; files of the same names are replaced.
+        directory: The folder, made if it does not exist; files of the same names are replaced, but for a README.md that
+            somebody wrote or edited.
+        license: Of the weights, as the Hub calls it ("apache-2.0"), for the card; not stated when None.
+        card_text: Your own text for the card: data, recipe, accuracy.
 
     Raises:
         WeightsError: If `model` is no network of this zoo, or its layers are not those that it was built with.
@@ -65,10 +70,12 @@ def save_pretrained(model: Any, directory: str | os.PathLike[str]) -> None:
         if about.architecture:
             config = json.dumps({**composed.configuration(model), "sha256": checksum}, indent=2, default=_refuse)
             (temporary / CONFIG_NAME).write_text(config, encoding="utf-8")
-            (temporary / "README.md").write_text(composed_card(model), encoding="utf-8")
+            card = composed_card(model, license, card_text)
             _check_layers(tensors, lambda: composed.create_composed(about.architecture, about.code, **about.arguments))
         else:
             _write_classifier(model, tensors, temporary, checksum)
+            card = hub_card(model, license, card_text)
+        write_card(temporary, card, before=target)
         for name in (WEIGHTS_NAME, "README.md", CONFIG_NAME):
             with replacing(target / name) as finished:
                 shutil.move(temporary / name, finished)
@@ -79,7 +86,7 @@ def _refuse(value: Any) -> None:
 
 
 def _write_classifier(model: Any, tensors: Mapping[str, torch.Tensor], folder: Path, checksum: str) -> None:
-    """The configuration, in timm's form, and the card."""
+    """The configuration, in timm's form."""
     if isinstance(classifier := model.get_classifier(), nn.Linear):
         model.num_classes = classifier.out_features  # stale where a layer of the user's own was assigned
     code: Code = model.about.code
@@ -88,7 +95,6 @@ def _write_classifier(model: Any, tensors: Mapping[str, torch.Tensor], folder: P
     arguments = {"code": str(code)} if model.pretrained_cfg["architecture"] == FROM_CODE else {}
     save_config_for_hf(model, str(folder / CONFIG_NAME), model_config=facts, model_args=arguments)
     _check_layers(tensors, lambda: timm.create_model(f"local-dir:{folder}"))
-    (folder / "README.md").write_text(hub_card(model), encoding="utf-8")
 
 
 def _check_layers(tensors: Mapping[str, torch.Tensor], create: Callable[[], nn.Module]) -> None:
@@ -111,6 +117,8 @@ def push_to_hub(
     token: str | None = None,
     private: bool = False,
     revision: str | None = None,
+    license: str | None = None,
+    card_text: str = "",
 ) -> CommitInfo:
     """Upload what `save_pretrained` writes to a repository on the Hugging Face Hub, made if it does not exist.
 
@@ -121,6 +129,8 @@ def push_to_hub(
         token: A token that may write; the logged-in user's when None.
         private: Whether a new repository is private.
         revision: The branch, made if it does not exist; the main one when None.
+        license: As of save_pretrained.
+        card_text: As of save_pretrained.
 
     Returns:
         The commit, with its address as `commit_url`.
@@ -131,7 +141,7 @@ def push_to_hub(
     """
     api = HfApi(token=token, library_name="autobss-zoo")
     with tempfile.TemporaryDirectory() as folder:
-        save_pretrained(model, folder)
+        save_pretrained(model, folder, license=license, card_text=card_text)
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         if revision:
             api.create_branch(repo_id, branch=revision, exist_ok=True)

@@ -64,7 +64,6 @@ def _default_cfg(code: Code, **fields: Any) -> dict[str, Any]:
         "input_size": (3, size, size),
         "first_conv": family.first_conv,
         "classifier": family.classifier,
-        "license": "apache-2.0",
         **fields,
     }
 

@@ -30,7 +30,7 @@ class Entry:
     Attributes:
         name: The registry's name, e.g. "resnet50_autobss".
         code: The block-stacking code.
-        found_by: "original", "random", "uniform" or "autobss".
+        found_by: "original", "random", "uniform" or "autobss"; of published networks also other words.
         source: The paper's tables, or the study that found the code.
         printed: The paper's macs and params as it prints them, e.g. {"macs": "4.03B", "params": "23.73M"}; empty where
             it prints none.

@@ -100,6 +100,7 @@ def publish_all(backbone: str, scale: str, folder: Path, results: list[Result]) 
             "fmnist",
             found_by=result.found_by,
             source=f"the Fashion-MNIST study ({scale}), benchmarks/fashion_mnist.py",
+            license="apache-2.0",
             recipe=recipe,
             onnx=False,  # which `autobss export` makes of the weights
         )

@@ -147,7 +147,8 @@ def _output_names(network: nn.Module) -> list[str]:
     if not hasattr(network, "feature_info") or hasattr(network, "num_classes"):
         return ["logits"]
     info: Any = network.feature_info
-    return [f"feature_{range(len(info.info))[index]}" for index in info.out_indices]
+    levels = {range(len(info.info))[index] for index in info.out_indices}
+    return [f"feature_{level}" for level in sorted(levels)]  # timm gives them in this order, whatever was asked for
 
 
 def _trace(

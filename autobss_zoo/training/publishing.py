@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from .. import registry
-from ..cards import trained_card
+from ..cards import trained_card, write_card
 from ..errors import TrainingError, WeightsError
 from ..files import write_atomically
 from ..hub import from_pretrained
@@ -24,6 +24,8 @@ from .metrics.accuracy import Accuracy
 from .processes import World
 from .recipe import TrainingRecipe
 
+NOT_STATED = "not stated"
+
 
 def publish(
     run: str | Path,
@@ -31,8 +33,10 @@ def publish(
     name: str | None = None,
     tag: str | None = None,
     *,
-    found_by: str = "autobss",
-    source: str = "trained with autobss-zoo",
+    found_by: str = NOT_STATED,
+    source: str = NOT_STATED,
+    license: str | None = None,
+    card_text: str = "",
     recipe: str = "recipe.yaml",
     onnx: bool = True,
     world: World | None = None,
@@ -47,64 +51,47 @@ def publish(
         to: The folder of published networks, made if it does not exist.
         name: The registry's name; that of the recipe's model when None.
         tag: Of the weights, e.g. "fmnist"; the data set's name when None.
-        found_by: "original", "random", "uniform" or "autobss".
+        found_by: How the code was found: "original", "random", "uniform", "autobss" or in your own words.
         source: Where the code is from.
+        license: Of the weights, as the Hub calls it ("apache-2.0"); not stated when None.
+        card_text: Your own text for the card.
         recipe: What to call the recipe in the registry.
         onnx: Also write model.onnx; needs the extra `autobss-zoo[onnx]`.
         world: Where to test; on a GPU where there is one when None.
 
     Returns:
-        The published network's folder, <to>/<name>.<tag>; one that was there is replaced.
+        The published network's folder, <to>/<name>.<tag>; one that was there is replaced, but for a card that somebody
+        edited.
 
     Raises:
         TrainingError: If the training is not finished.
         WeightsError: If the name is another network's, or it cannot be one.
     """
     run, to = Path(run), Path(to)
-    try:
-        result = json.loads((run / "result.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        text = "there is no finished training here; `autobss train` makes one, or goes on with it"
-        raise TrainingError(f"{run}: {text}") from None
-    settings = TrainingRecipe.load(run / "recipe.yaml", {"data_dir": None})[0]
-    if settings.task != "classification":
-        text = "publishing is for classifiers; share its folder last/ by autobss_zoo.push_to_hub"
-        raise TrainingError(f"{run}: is a training for {settings.task}; {text}")
+    result, settings = _finished(run)
     name = name if name is not None else settings.model
     tag = tag if tag is not None else settings.data
     target = to / f"{name}.{tag}"
     _check_name(name, tag, settings, target)
-    data: Any = TrainingRecipe.load(run / "recipe.yaml", {"holdout": 0})[0].prepare()
-    world = world or World(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    network: Any = from_pretrained(run / "last").to(world.device)
-    accuracy = data.evaluate(network, world)
-
+    network, data, accuracy = _tested(run, world)
+    facts = {
+        "name": name,
+        "tag": tag,
+        "found_by": found_by,
+        "source": source,
+        "license": license,
+        "recipe": recipe,
+        "data": data.source.title,
+        "data_licence": data.source.licence,
+        "machine": result["machine"],
+        "accuracy": {**accuracy.as_dict(), "text": _in_words(accuracy)},
+    }
     to.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=to, prefix=".publishing-") as temporary:
         folder = Path(temporary) / "new"
-        shutil.copytree(run / "last", folder)
-        text = f"Top-1 {accuracy.top1:.2f}% on the {accuracy.images:,} test images ({_interval(accuracy)})"
-        facts = {
-            "name": name,
-            "tag": tag,
-            "found_by": found_by,
-            "source": source,
-            "recipe": recipe,
-            "data": data.source.title,
-            "data_licence": data.source.licence,
-            "machine": result["machine"],
-            "accuracy": {**accuracy.as_dict(), "text": text},
-        }
-        config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
-        config["pretrained_cfg"]["license"] = "apache-2.0"
-        write_atomically(folder / CONFIG_NAME, json.dumps({**config, "published": facts}, indent=2).encode())
-        content = write_yaml(settings.model_dump(mode="json"))
-        write_atomically(folder / "recipe.yaml", content.encode())
-        shutil.copy(run / "metrics.csv", folder)
-        _plot(run / "metrics.csv", folder / "curve.png")
+        _write(run, folder, facts, settings)
         stated = settings.model_dump(mode="json", exclude_defaults=True)
-        card = trained_card(network, f"{name}.{tag}", {**facts, "accuracy": text}, stated)
-        write_atomically(folder / "README.md", card.encode())
+        write_card(folder, trained_card(network, facts, stated, card_text), before=target)
         if onnx:
             from ..export.classifiers import to_onnx
 
@@ -114,6 +101,39 @@ def publish(
             target.rename(Path(temporary) / "old")
         folder.rename(target)
     return target
+
+
+def _finished(run: Path) -> tuple[dict[str, Any], TrainingRecipe]:
+    """The result and the recipe of a finished training of a classifier."""
+    try:
+        result = json.loads((run / "result.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        text = "there is no finished training here; `autobss train` makes one, or goes on with it"
+        raise TrainingError(f"{run}: {text}") from None
+    settings = TrainingRecipe.load(run / "recipe.yaml", {"data_dir": None})[0]
+    if settings.task != "classification":
+        text = "publishing is for classifiers; share its folder last/ by autobss_zoo.push_to_hub"
+        raise TrainingError(f"{run}: is a training for {settings.task}; {text}")
+    return result, settings
+
+
+def _tested(run: Path, world: World | None) -> tuple[Any, Any, Accuracy]:
+    """The trained network, its task with the data, and the network's accuracy on the test set."""
+    task: Any = TrainingRecipe.load(run / "recipe.yaml", {"holdout": 0})[0].prepare()
+    world = world or World(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    network: Any = from_pretrained(run / "last").to(world.device)
+    return network, task, task.evaluate(network, world)
+
+
+def _write(run: Path, folder: Path, facts: dict[str, Any], settings: TrainingRecipe) -> None:
+    """Write what is published into a new folder, all but the card and the graph."""
+    shutil.copytree(run / "last", folder)
+    config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+    config["pretrained_cfg"]["license"] = facts["license"] or ""
+    write_atomically(folder / CONFIG_NAME, json.dumps({**config, "published": facts}, indent=2).encode())
+    write_atomically(folder / "recipe.yaml", write_yaml(settings.model_dump(mode="json")).encode())
+    shutil.copy(run / "metrics.csv", folder)
+    _plot(run / "metrics.csv", folder / "curve.png")
 
 
 def upload(folder: str | Path, repo_id: str, *, token: str | None = None, private: bool = False) -> str:
@@ -147,9 +167,10 @@ def _check_name(name: str, tag: str, settings: TrainingRecipe, target: Path) -> 
     registry.check_free(name, settings.code, others, "name")
 
 
-def _interval(accuracy: Accuracy) -> str:
+def _in_words(accuracy: Accuracy) -> str:
     low, high = accuracy.interval
-    return f"95% interval {low:.2f} to {high:.2f}%"
+    interval = f"95% interval {low:.2f} to {high:.2f}%"
+    return f"Top-1 {accuracy.top1:.2f}% on the {accuracy.images:,} test images ({interval})"
 
 
 def _plot(metrics: Path, path: Path) -> None:

@@ -8,6 +8,7 @@ import sys
 import onnxruntime
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from test_hub import run as run_client
 from test_training_data import DEBIAN
 
@@ -32,7 +33,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def published(run, tmp_path_factory):
-    return publish(run, tmp_path_factory.mktemp("zoo"), "tiny_autobss", "digits8", source="a test")
+    return publish(run, tmp_path_factory.mktemp("zoo"), "tiny_autobss", "digits8", found_by="autobss", source="a test")
 
 
 def python(source, zoo):
@@ -56,7 +57,7 @@ def test_the_folder_is_complete(run, published):
     card = (published / "README.md").read_text()
     entry = read_published(published)
     for stated in (CODE, f"{entry.measured.macs:,}", f"{entry.measured.params:,}", facts["accuracy"]["text"], "95%",
-                   "curve.png", "autobss train recipe.yaml", "Apache-2.0", "CC BY 4.0", "a test",
+                   "curve.png", "autobss train recipe.yaml", "licence: not stated", "CC BY 4.0", "a test",
                    '"autobss_tiny.digits8", pretrained=True', "| epochs | 3 |"):  # fmt: skip
         assert stated in card
     network = autobss_zoo.from_pretrained(published).eval()
@@ -110,6 +111,26 @@ def test_broken_folders_of_published_networks_are_named(published, tmp_path):
     (tmp_path / "a.b").mkdir()
     (tmp_path / "a.b" / "config.json").write_text("{}")
     assert "a.b: no published network" in python("import autobss_zoo", tmp_path)
+
+
+def test_the_card_says_what_its_user_says_and_is_valid_for_the_hub(run, tmp_path):
+    stated = {"found_by": "a friend", "source": "a letter", "license": "mit", "card_text": "Trained on a Sunday."}
+    folder = publish(run, tmp_path, "tiny_autobss", "stated", onnx=False, **stated)
+    card = ModelCard.load(folder / "README.md")
+    for text in ("Found by: a friend", "Source: a letter", "licence: mit", "Trained on a Sunday."):
+        assert text in card.text
+    (result,) = card.data.eval_results
+    accuracy = json.loads((folder / "config.json").read_text())["published"]["accuracy"]
+    assert (result.dataset_type, result.metric_type) == ("digits", "accuracy")
+    assert result.metric_value == round(accuracy["top1"], 4)
+    assert (card.data.model_name, card.data.license) == ("tiny_autobss.stated", "mit")
+    assert json.loads((folder / "config.json").read_text())["pretrained_cfg"]["license"] == "mit"
+
+    publish(run, tmp_path, "tiny_autobss", "stated", onnx=False)
+    assert ModelCard.load(folder / "README.md").data.license is None
+    (folder / "README.md").write_text("My own words.")
+    publish(run, tmp_path, "tiny_autobss", "stated", onnx=False)
+    assert (folder / "README.md").read_text() == "My own words."
 
 
 def test_publishing_again_replaces_the_whole_folder(run, tmp_path):

@@ -1,6 +1,9 @@
-import pytest
+import json
 
-from autobss_zoo import cards, create_model, get
+import pytest
+from huggingface_hub import ModelCard
+
+from autobss_zoo import cards, create_model, get, save_pretrained
 from conftest import PAPER, tiny
 
 
@@ -28,3 +31,20 @@ def test_a_users_card():
     text = cards.hub_card(create_model(code, num_classes=7, in_chans=1))
     assert f"# {code}" in text
     assert "1 input channels, 7 classes,\n32x32 pixels" in text
+
+
+def test_saving_keeps_a_card_that_was_edited_and_asserts_no_licence(tmp_path):
+    card, model = tmp_path / "README.md", create_model("resnet18_small{8,8,8,8,1,1,1,1}", num_classes=3)
+    save_pretrained(model, tmp_path)
+    assert ModelCard.load(card).data.license is None
+    assert "license" not in json.loads((tmp_path / "config.json").read_text())["pretrained_cfg"]
+    other = create_model("resnet18_small{8,8,8,8,1,1,1,2}", num_classes=3)
+    save_pretrained(other, tmp_path, license="mit", card_text="Trained on a Sunday.")
+    saved = ModelCard.load(card)
+    assert saved.data.license == "mit"
+    assert "Trained on a Sunday." in saved.text
+    assert str(other.about.code) in saved.text  # nobody edited the card, so it is the new network's
+    for edited in (saved.content.replace("Sunday", "Monday"), saved.content + "More.\n", "My own.\n"):
+        card.write_text(edited)
+        save_pretrained(model, tmp_path)
+        assert card.read_text() == edited

@@ -58,8 +58,13 @@ def add_commands(commands: Any) -> None:
     verb.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the training's folder")
     verb.add_argument("--name", help="the registry's name, e.g. resnet_small_autobss (the recipe's model)")
     verb.add_argument("--tag", help="of the weights, e.g. fmnist (the data set's name)")
-    verb.add_argument("--found-by", choices=("original", "random", "uniform", "autobss"), default="autobss")
-    verb.add_argument("--source", default="trained with autobss-zoo", help="where the code is from, for the card")
+    stated = {"default": "not stated", "metavar": "TEXT"}
+    verb.add_argument("--found-by", help="how the code was found: original, random, autobss...", **stated)
+    verb.add_argument("--source", help="where the code is from, for the card", **stated)
+    verb.add_argument(
+        "--licence", "--license", dest="license", metavar="ID", help="of the weights, as the Hub calls it, e.g. mit"
+    )
+    verb.add_argument("--card-text", default="", metavar="TEXT", help="your own, in Markdown, for the card")
     verb.add_argument("--recipe", default="recipe.yaml", help="what to call the recipe in the registry")
     verb.add_argument("--to", type=Path, default=Path("published"), metavar="FOLDER", help="of published networks")
     verb.add_argument("--hub", metavar="OWNER/NAME", help="also upload it to the Hugging Face Hub")
@@ -215,6 +220,8 @@ def _publish(arguments: argparse.Namespace) -> int:
         arguments.tag,
         found_by=arguments.found_by,
         source=arguments.source,
+        license=arguments.license,
+        card_text=arguments.card_text,
         recipe=arguments.recipe,
     )
     print(f"wrote {folder}; with AUTOBSS_ZOO={arguments.to} it is in the zoo, as {folder.name}")
