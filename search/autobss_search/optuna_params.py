@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from optuna.distributions import CategoricalDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.trial import BaseTrial
 
 from autobss_zoo.codes import Code
@@ -31,7 +31,7 @@ class SpaceParams:
 
     def __init__(self, space: Space) -> None:
         self.space = space
-        self.distributions = {d.name: _distribution(d) for d in space.dimensions}
+        self.distributions: dict[str, BaseDistribution] = {d.name: _distribution(d) for d in space.dimensions}
 
     def params(self, code: Code) -> dict[str, Any]:
         """The parameters of a code of the space."""
@@ -74,12 +74,12 @@ def suggest_code(trial: BaseTrial, space: Space) -> Code:
     for name, distribution in parameters.distributions.items():
         if isinstance(distribution, IntDistribution):
             trial.suggest_int(name, distribution.low, distribution.high, step=distribution.step)
-        else:
+        elif isinstance(distribution, CategoricalDistribution):
             trial.suggest_categorical(name, distribution.choices)
     return parameters.code(trial.params)
 
 
-def _distribution(dimension: Dimension) -> IntDistribution | CategoricalDistribution:
+def _distribution(dimension: Dimension) -> BaseDistribution:
     choices = dimension.choices
     if dimension.of is not None:
         return CategoricalDistribution([str(c) for c in choices])

@@ -58,7 +58,7 @@ def add_commands(commands: Any) -> None:
     verb.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the training's folder")
     verb.add_argument("--name", help="the registry's name, e.g. resnet_small_autobss (the recipe's model)")
     verb.add_argument("--tag", help="of the weights, e.g. fmnist (the data set's name)")
-    stated = {"default": "not stated", "metavar": "TEXT"}
+    stated: dict[str, Any] = {"default": "not stated", "metavar": "TEXT"}
     verb.add_argument("--found-by", help="how the code was found: original, random, autobss...", **stated)
     verb.add_argument("--source", help="where the code is from, for the card", **stated)
     verb.add_argument(
