@@ -176,8 +176,14 @@ def from_pretrained(
     Raises:
         WeightsError: If it is not there or broken, or if the weights do not match their checksum.
     """
-    options = {"token": token, "local_files_only": local_files_only, "force_download": force_download}
-    saved = open_saved(os.fspath(repo_or_directory), revision=revision, cache_dir=cache_dir, **options)
+    saved = open_saved(
+        os.fspath(repo_or_directory),
+        revision=revision,
+        cache_dir=cache_dir,
+        token=token,
+        local_files_only=local_files_only,
+        force_download=force_download,
+    )
     if isinstance(saved.config, ComposedConfiguration):
         return composed.load(saved.where, saved.config, saved.weights, **kwargs)
     return _classifier(saved, saved.config, kwargs)
@@ -190,9 +196,9 @@ def _classifier(saved: Saved, config: Configuration, kwargs: dict[str, Any]) -> 
         raise WeightsError(f"{where}: architecture: {name} is no network of timm {timm.__version__} or of this zoo")
     if odd := sorted(cfg.keys() - {field.name for field in dataclasses.fields(PretrainedCfg)}):
         raise WeightsError(f"{where}: pretrained_cfg: timm {timm.__version__} knows no {shown(odd[0])}")
-    source = {"pretrained": True, "pretrained_cfg": {**cfg, "file": str(saved.weights)}}
+    source: dict[str, Any] = {"pretrained": True, "pretrained_cfg": {**cfg, "file": str(saved.weights)}}
     if timm.models.is_model_in_modules(name, [MODULE]):
-        saved_as = {"pretrained_cfg": cfg, **config.model_args}
+        saved_as: dict[str, Any] = {"pretrained_cfg": cfg, **config.model_args}
         check_fit(saved.where, saved.weights, lambda: timm.create_model(name, **saved_as))
         return timm.create_model(name, **source, **{**config.model_args, **kwargs})
     shapes_in(saved.weights)

@@ -169,8 +169,17 @@ def read_published(folder: Path) -> Entry:
         "accuracy": facts.accuracy.model_dump(),
     }
     cost = family_of(code).cost(code, setting)
-    stated = (facts.found_by, facts.source, {}, cost, facts.recipe, setting)
-    return Entry(facts.name, code, *stated, weights={facts.tag: weights})
+    return Entry(
+        facts.name,
+        code,
+        facts.found_by,
+        facts.source,
+        {},
+        cost,
+        facts.recipe,
+        setting,
+        weights={facts.tag: weights},
+    )
 
 
 def list_models(

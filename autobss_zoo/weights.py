@@ -209,7 +209,8 @@ def check_source(
         raise WeightsError(unpublished(entry))
     repository = place if isinstance(place, str) else place[0]
     if kind in ("local-dir", "hf-hub") and not published:
-        return open_saved(repository, **({"cache_dir": cache_dir} if kind == "hf-hub" else {})).weights
+        options: dict[str, Any] = {"cache_dir": cache_dir} if kind == "hf-hub" else {}
+        return open_saved(repository, **options).weights
     if kind not in ("file", "hf-hub"):
         return None
     path = Path(place) if kind == "file" else download(repository, WEIGHTS_NAME, cache_dir=cache_dir)

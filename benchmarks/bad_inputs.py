@@ -116,7 +116,7 @@ def _open_streams(case: Case, place: Path) -> None:
         setattr(sys, name, io.TextIOWrapper(buffered, encoding, errors, line_buffering=number == 2))
     if case.output == "closed":
         os.close(1)
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
 
 
 def files_of(folder: Path) -> Files:
@@ -155,7 +155,8 @@ def judge(run: Running, status: int | None, after: Files) -> tuple[str, str]:
 
 def running(names: list[str], made: Made, place: Path, seed: int) -> Iterator[tuple[Running, str, str]]:
     """Run the cases, as many at a time as there are cores."""
-    waiting, active = names[::-1], {}
+    waiting = names[::-1]
+    active: dict[int, Running] = {}
     while waiting or active:
         if waiting and len(active) < (os.cpu_count() or 1):
             run = begin(waiting.pop(), made, place, seed)

@@ -119,7 +119,7 @@ def measure(folder: Path) -> dict[str, float]:
         out = {"resume": executor.events[0][1] - start, "recommend": seconds(study.recommend)}
     out["ask"] = max(executor.between("outcome", "submit"))
     out["tell"] = max(executor.between("outcome", "wait"))
-    watcher, console = Watcher(folder, lambda: SearchRecipe.load(folder / RECIPE)), Console(file=io.StringIO())
+    watcher, console = Watcher(folder), Console(file=io.StringIO())
     for name in ("watch", "tick"):
         out[name] = seconds(lambda: console.print(watcher.look(time.time())))
     out["ledger"] = (folder / "study.db").stat().st_size / 1e6

@@ -210,7 +210,7 @@ class Detections(Validation):
 
     options = ("pictures",)
 
-    def measure(
+    def measure(  # type: ignore[override]
         self,
         name: str,
         data: str,

@@ -241,7 +241,7 @@ class Segmentations(Validation):
 
     options = ("pictures",)
 
-    def measure(
+    def measure(  # type: ignore[override]
         self,
         name: str,
         data: str,

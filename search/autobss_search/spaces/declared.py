@@ -109,17 +109,16 @@ def load_space(
         SpaceError: If a key or value is wrong, or no code meets the bounds.
     """
     where = "space" if isinstance(source, Mapping) else str(source)
-    if not isinstance(source, Mapping):
-        source = _read(source)
-    check_mapping(source, where, SpaceError)
+    stated: Mapping[str, Any] = source if isinstance(source, Mapping) else _read(source)
+    check_mapping(stated, where, SpaceError)
     bounds: dict[str, Any] = {**(budget or {})}
-    if "base" in source:
-        own = {key: value for key, value in source.items() if key not in ("base", "budget")}
-        bounds = {**_budget(source, where), **bounds}
-        source = {**_base(source["base"]), **own}
-    if not isinstance(source.get("family"), str):
+    if "base" in stated:
+        own = {key: value for key, value in stated.items() if key not in ("base", "budget")}
+        bounds = {**_budget(stated, where), **bounds}
+        stated = {**_base(stated["base"]), **own}
+    if not isinstance(stated.get("family"), str):
         raise SpaceError(f"{where}: expected a mapping with the key family, or base")
-    return _space(source, bounds, setting, detector, (), where)
+    return _space(stated, bounds, setting, detector, (), where)
 
 
 def read_space(source: Any) -> Any:

@@ -58,10 +58,10 @@ class Dimension:
             raise SpaceError(f"dimension {shown(self.name)}: expected a name such as C2, s1.e1 or R")
         if self.of is not None and not self.ordered:
             raise SpaceError(f"{self.name}: fractions of {self.of} have an order")
-        kind = int if self.of is None else Fraction
+        kind: Any = int if self.of is None else Fraction
         given = tuple(self.choices)
         known = all(isinstance(c, Real) and not isinstance(c, bool) and abs(c) <= _LARGEST for c in given)
-        choices = tuple(map(kind, given)) if known else ()
+        choices: tuple[Any, ...] = tuple(map(kind, given)) if known else ()
         order = " in ascending order" if self.ordered else ""
         wrong = any(a >= b for a, b in itertools.pairwise(choices)) if order else len(set(choices)) < len(choices)
         if not choices or choices != given or wrong:
@@ -130,7 +130,7 @@ class Space:
             if dimension.of not in bases:
                 raise SpaceError(f"{dimension.name}: fractions of {dimension.of}, which is no integer dimension before")
             choices = bases[dimension.of].choices
-            common = math.gcd(*choices)  # what divides it divides them all
+            common = math.gcd(*map(int, choices))  # what divides it divides them all
             if odd := next((f for f in dimension.choices if common % Fraction(f).denominator), None):
                 product = next(p for c in choices if (p := odd * c).denominator != 1)
                 raise SpaceError(f"{dimension.name}: a fraction of {dimension.of} is {product}, no integer")

@@ -82,7 +82,7 @@ class Description(BaseModel):
         """Of the score: "maximize" or "minimize"."""
         return str(self.searcher.get("direction"))
 
-    def check(self, identity: Mapping[str, Any], where: Path) -> None:
+    def check(self, identity: Mapping[str, Any] | None, where: Path) -> None:
         """Raise a StudyError, which names the first difference, unless the study has this identity."""
         if identity != self.identity:
             key, there, here = _difference(identity, self.identity)
