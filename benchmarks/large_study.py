@@ -92,7 +92,7 @@ def fill(folder: Path, trials: int) -> None:
     rng, journal = np.random.default_rng(0), Journal(folder)
     journal.write("driver", "started", where=here())
     (folder / RECIPE).write_text(recipe.dump(), encoding="utf-8")
-    with Study(folder, recipe.make_searcher(), score) as study:
+    with Study(folder, recipe.make_searcher(), score, rounds=recipe.rounds) as study:
         rows = candidates.uniform(study.searcher.space, 2 * trials, rng)
         codes = list(dict.fromkeys(study.searcher.space.decode(rows)))[:trials]
         for number, code in enumerate(track(codes, "trials")):
