@@ -157,7 +157,7 @@ def test_without_trained_networks_that_is_said(tmp_path, capsys):
     assert main(["report", str(tmp_path), "--export", str(tmp_path / "m.onnx")]) == 1
     assert "keeps none" in capsys.readouterr().err
     assert main(["report", str(tmp_path), "--top", "-1"]) == 2
-    assert capsys.readouterr().err.startswith("autobss: error: argument --top: expected")
+    assert capsys.readouterr().err.startswith("autobss: error: --top: expected a positive integer")
 
 
 def test_trials_have_start_times_which_optunas_timeline_shows(tmp_path):

@@ -22,8 +22,9 @@ from ..console import print_rich
 from ..errors import NotReadyError
 from ..studies.description import Description
 from ..studies.journal import Entry, Status, read_journal, status
-from ..studies.reading import StudyFolder, read_space
+from ..studies.reading import StudyFolder
 from ..studies.records import Record
+from ..studies.telling import read_space
 from .report import ranked
 
 _BLOCKS = "▁▂▃▄▅▆▇█"

@@ -10,15 +10,15 @@ from typing import Any
 from autobss_zoo.codes import Code
 from autobss_zoo.cost import Setting
 
-from ..errors import NotReadyError, SpaceError, StudyError
+from ..errors import NotReadyError, StudyError
 from ..searchers import AutoBSS, Searcher
-from ..spaces.described import described_space, is_told
+from ..spaces.described import is_told
 from ..spaces.space import Space
 from . import arrays
 from .description import FILE, Description
 from .optuna_tables import Tables
 from .records import Record, Records
-from .telling import find_searcher, make_searcher
+from .telling import find_searcher, make_searcher, read_space
 
 
 class StudyFolder:
@@ -83,18 +83,6 @@ class StudyFolder:
         if unknown or all(r.value is None for r in records):
             return None
         return self.searcher.recommend(r.observation for r in records if r.state != "waiting")
-
-
-def read_space(description: Description, folder: Path) -> Space:
-    """The space of a study; costs that are a user's own functions are known by what they say of themselves.
-
-    Raises:
-        StudyError: If the description is damaged.
-    """
-    try:
-        return described_space(description.space)
-    except SpaceError as error:
-        raise StudyError(f"{folder / FILE}: {error}") from None
 
 
 class _Foreign(Searcher):

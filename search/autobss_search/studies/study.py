@@ -94,8 +94,8 @@ class Study:
             executor: As of the class.
 
         Raises:
-            StudyError: If there is none, or its evaluator, its searcher or a cost of its space are a user's own and no
-                functions of a module: then it is resumed in Python as it was started.
+            StudyError: If there is none, it is damaged, or its evaluator, its searcher or a cost of its space are a
+                user's own and no functions of a module: then it is resumed in Python as it was started.
         """
         folder = Path(folder)
         told = Description.read(folder)

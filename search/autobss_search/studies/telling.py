@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from autobss_zoo.errors import AutoBSSError
 
 from .. import searchers
-from ..errors import StudyError
+from ..errors import SpaceError, StudyError
 from ..evaluators.evaluator import EVALUATORS, Evaluator, Function, as_evaluator
 from ..searchers import Searcher
+from ..spaces.budgets import CostFunction
 from ..spaces.described import Untold, described_space, is_told
 from ..spaces.space import Space
-from .description import Cost, Description
+from .description import FILE, Cost, Description
 from .references import find, reference
+
+_FOREIGN = (AutoBSSError, OSError, TypeError, ValueError, LookupError, AttributeError)
+"""What settings that were altered, or files that are gone, can raise."""
 
 
 def describe_study(
@@ -72,7 +77,7 @@ def make_evaluator(description: Description, folder: Path) -> Evaluator:
         StudyError: If it cannot be told.
     """
     score = dict(description.score or {})
-    if "function" in score:
+    if isinstance(score.get("function"), str):
         return as_evaluator(find(score["function"]))
     if "kind" not in score:
         raise StudyError(
@@ -80,7 +85,10 @@ def make_evaluator(description: Description, folder: Path) -> Evaluator:
             f"started: Study({str(folder)!r}, searcher, evaluate).run()"
         )
     models = Path(description.models) if description.models else None
-    return EVALUATORS.find(score.pop("kind")).from_recipe(score, models)
+    try:
+        return EVALUATORS.find(score.pop("kind")).from_recipe(score, models)
+    except _FOREIGN as error:
+        raise StudyError(f"{folder / FILE}: score: {' '.join(str(error).split())}") from None
 
 
 def make_space(description: Description, evaluator: Evaluator) -> Space:
@@ -90,15 +98,42 @@ def make_space(description: Description, evaluator: Evaluator) -> Space:
         StudyError: If the function of a constraint cannot be told.
     """
     costs = {name: (find(cost.function), cost.monotone) for name, cost in description.costs.items()}
-    if not evaluator.needs_space:
-        bounds = description.space["constraints"].items()
-        made = evaluator.make_space(None, {name: [b.get("lower"), b.get("upper")] for name, b in bounds})
-        costs |= {c.name: (c.function, c.monotone) for c in made.constraints}
-    space = described_space(description.space, costs)
+    try:
+        space = described_space(description.space, costs | _own_costs(description, evaluator))
+    except _FOREIGN as error:
+        raise StudyError(f"space: {error}") from None
     if not is_told(space):
         own = next(c.name for c in space.constraints if isinstance(c.function, Untold))
         raise StudyError(f"space: the cost {own} is a function of a user's own; resume the study in Python")
     return space
+
+
+def read_space(description: Description, folder: Path) -> Space:
+    """The space of a study, to be read.
+
+    No module of a user's own is imported for the function of a constraint, which is known by what it says of itself.
+
+    Raises:
+        StudyError: If the description is damaged.
+    """
+    costs: dict[str, tuple[CostFunction, bool]] = {}
+    kind = (description.score or {}).get("kind")
+    with suppress(*_FOREIGN):  # such as of a table that is gone
+        if kind is not None and not EVALUATORS.find(kind).needs_space:
+            costs = _own_costs(description, make_evaluator(description, folder))
+    try:
+        return described_space(description.space, costs)
+    except SpaceError as error:
+        raise StudyError(f"{folder / FILE}: {error}") from None
+
+
+def _own_costs(description: Description, evaluator: Evaluator) -> dict[str, tuple[CostFunction, bool]]:
+    """The functions of the constraints that an evaluator knows by itself, and whether they are monotone."""
+    if evaluator.needs_space:
+        return {}
+    bounds = description.space["constraints"].items()
+    made = evaluator.make_space(None, {name: [b.get("lower"), b.get("upper")] for name, b in bounds})
+    return {c.name: (c.function, c.monotone) for c in made.constraints}
 
 
 def find_searcher(settings: Mapping[str, Any]) -> type[Searcher] | None:
