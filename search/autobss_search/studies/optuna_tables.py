@@ -162,7 +162,7 @@ class Tables:
                 return None
             if "alembic_version" in known and (revision := connection.execute(_REVISION).scalar()) != REVISION:
                 raise StudyError(f"{self.where}: expected tables of Optuna's revision {REVISION}, got {revision}")
-            ids: dict[str, int] = dict(row._tuple() for row in connection.execute(_STUDIES))
+            ids: dict[str, int] = {str(name): number for name, number in connection.execute(_STUDIES)}
             if ids and NAME not in ids and self._url is None:
                 raise StudyError(f"{self.where}: an Optuna storage of another study: {next(iter(ids))!r}")
             return self._stored(connection, ids[NAME]) if NAME in ids else None
