@@ -16,7 +16,7 @@ from .families.family import shown, titles
 from .files import write_atomically
 from .models import setting_of
 from .recipes import resolve
-from .registry import Entry, entries, timm_name
+from .registry import Entry, entries, timm_name, weights_text
 
 ROOT = Path(__file__).parents[1]
 PAPER = '"AutoBSS: An Efficient Algorithm for Block Stacking Style Search" (Zhang, Zhang, Zhong; NeurIPS 2020)'
@@ -88,7 +88,7 @@ def card(entry: Entry) -> str:
         (", of the backbone", " for MACs, the whole network for parameters") if composed else ("", "")
     )
     accuracy = table(["", "reported by the paper, %"], entry.accuracy.items()) if entry.accuracy else "None is printed."
-    published = " ".join(f"`{entry.name}.{tag}`: {w['accuracy']['text']}." for tag, w in entry.weights.items())
+    published = " ".join(f"`{entry.name}.{tag}`: {weights_text(w)}." for tag, w in entry.weights.items())
     of_timm = "  # the backbone, with a classifier" if composed else ""
     load = f'''model = timm.create_model("{entry.timm_name}"){of_timm}
 model = autobss_zoo.create_model("{entry.name}")
@@ -126,7 +126,7 @@ The paper's, not reproduced here:
 
 ## Weights
 
-{published or "None are published yet."} `autobss train {entry.recipe}` makes them, with:
+{published or "None are published yet."} `autobss train {entry.recipe}` trains it, with:
 
 {table(["setting", "value"], settings.items())}
 

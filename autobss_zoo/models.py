@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from safetensors import SafetensorError
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import build_model_with_cfg, generate_default_cfgs, get_pretrained_cfg, register_model
 from timm.models import create_model as timm_create_model
 from torch import nn
 
@@ -71,13 +71,22 @@ def _default_cfg(code: Code, **fields: Any) -> dict[str, Any]:
 def register(entry: registry.Entry) -> None:
     """Enter a network into timm's registry in both spellings, with a tag for each of its published weights."""
     base = _default_cfg(entry.code, description=f"{entry.code}, {entry.source}")
-    tags = {tag: {k: v for k, v in w.items() if k not in ("sha256", "accuracy")} for tag, w in entry.weights.items()}
+    tags = {tag: _source(weights, base) for tag, weights in entry.weights.items()}
     for name in (entry.name, entry.timm_name):
         cfgs: dict[str, Any] = {
             f"{name}.{tag}".rstrip("."): {**base, **source} for tag, source in (tags or {"": {}}).items()
         }
         autobss.default_cfgs.update(generate_default_cfgs(cfgs))
         _enter(name, _entrypoint(name, entry), f"{entry.code}, {entry.source}. Arguments as in timm.create_model.")
+
+
+def _source(weights: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+    """Where weights are and how their images are prepared, as timm has it; of timm's own, as timm states it."""
+    stated = {key: value for key, value in weights.items() if key not in ("sha256", "accuracy")}
+    if registry.of_timm(weights):
+        timms = get_pretrained_cfg(registry.of_timm(weights)).to_dict()
+        stated |= {key: value for key, value in timms.items() if key not in ("url", "architecture", "tag", *base)}
+    return stated
 
 
 def _entrypoint(name: str, entry: registry.Entry) -> Callable[..., nn.Module]:

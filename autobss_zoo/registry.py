@@ -142,6 +142,19 @@ def _published() -> Iterator[Path]:
     return (path.parent for place in places for path in sorted(place.glob("*.*/config.json")))
 
 
+def of_timm(weights: Mapping[str, Any]) -> str:
+    """timm's name of published weights that are its own, in its repository on the Hub; empty for others."""
+    repository = weights.get("hf_hub_id", "")
+    return repository.removeprefix("timm/") if repository.startswith("timm/") else ""
+
+
+def weights_text(weights: Mapping[str, Any]) -> str:
+    """What there is to say of published weights, in a line."""
+    if of_timm(weights):
+        return f"timm's own ({of_timm(weights)}, from the Hugging Face Hub), whose licence and accuracy timm states"
+    return weights["accuracy"]["text"]
+
+
 def read_published(folder: Path) -> Entry:
     """The entry of a published network.
 

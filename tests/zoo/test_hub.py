@@ -11,14 +11,16 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from timm.models import save_for_hf
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from autobss_zoo import Setting, create_model, from_pretrained, save_pretrained
+from autobss_zoo import Setting, create_model, from_pretrained, get, save_pretrained
 from autobss_zoo.errors import AutoBSSError, WeightsError
 from autobss_zoo.families import family_of
+from autobss_zoo.registry import of_timm
 from autobss_zoo.weights import sha256
-from conftest import EVERY_FAMILY, tiny
+from conftest import EVERY_FAMILY, PAPER, tiny
 from hub_server import Hub
 
 INPUTS = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -347,3 +349,39 @@ def test_wrong_checksum_and_missing_things(hub, tmp_path):
         tmp_path / "home",
     )
     assert "README.md" not in hub.downloads
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs"), [("resnet18_original", "resnet18.a1_in1k"), ("mnv2_original", "mobilenetv2_100.ra_in1k")]
+)
+def test_hand_made_networks_have_timms_own_weights(hub, tmp_path, name, theirs):
+    torch.manual_seed(1)
+    save_for_hf(timm.create_model(theirs), tmp_path / "timm", safe_serialization=True)
+    hub.commit(f"timm/{theirs}", {path.name: path.read_bytes() for path in (tmp_path / "timm").iterdir()})
+    run(
+        f"""
+        expected = timm.create_model({theirs!r}, pretrained=True).eval()(inputs)
+        assert {name!r} in autobss_zoo.list_models(pretrained=True)
+        for spelling in ({name!r}, autobss_zoo.get({name!r}).timm_name):
+            assert f"{{spelling}}.in1k" in timm.list_pretrained(f"{{spelling}}*")
+            for load in (autobss_zoo.create_model, timm.create_model):
+                model = load(f"{{spelling}}.in1k", pretrained=True).eval()
+                assert torch.equal(model(inputs), expected)
+        stated, theirs = timm.get_pretrained_cfg({name!r}), timm.get_pretrained_cfg({theirs!r})
+        for key in ("mean", "std", "crop_pct", "interpolation", "test_input_size", "license", "num_classes"):
+            assert getattr(stated, key) == getattr(theirs, key)
+        """,
+        hub,
+        tmp_path / "home",
+    )
+    assert {path.rpartition("/")[2] for path in hub.downloads} <= {"config.json", "model.safetensors"}
+
+
+def test_each_hand_made_network_names_timms_of_the_same_layers():
+    made = [name for name in PAPER if name.endswith("_original") and not get(name).architecture]
+    assert len(made) == 5
+    for name in made:
+        (weights,) = get(name).weights.values()
+        with torch.device("meta"):
+            ours, theirs = create_model(name).state_dict(), timm.create_model(of_timm(weights)).state_dict()
+        assert {key: value.shape for key, value in ours.items()} == {key: value.shape for key, value in theirs.items()}

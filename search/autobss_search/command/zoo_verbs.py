@@ -94,7 +94,8 @@ def _best(entry: Entry) -> str:
     if entry.architecture:  # its figures are of different kinds, and the first is what networks are compared by
         what, value = next(iter(entry.accuracy.items()), ("", ""))
         return f"{value} {what}".strip()
-    ours = {f"top-1 .{tag}": round(weights["accuracy"]["top1"], 2) for tag, weights in entry.weights.items()}
+    known = {tag: weights["accuracy"]["top1"] for tag, weights in entry.weights.items() if "accuracy" in weights}
+    ours = {f"top-1 .{tag}": round(top1, 2) for tag, top1 in known.items()}
     what, value = max((ours or entry.accuracy).items(), key=lambda item: item[1], default=("", ""))
     return f"{value} {what}".strip()
 
@@ -205,6 +206,8 @@ def _print_stages(found: Found, total: Cost) -> None:
 
 
 def _print_entry(entry: Entry) -> None:
+    from autobss_zoo.registry import weights_text
+
     of = f" ({entry.counts})" if entry.counts else ""
     if printed := entry.printed:
         print_rich(
@@ -218,7 +221,7 @@ def _print_entry(entry: Entry) -> None:
     if entry.notes:
         print_rich(entry.notes)
     for tag, weights in entry.weights.items():
-        print_rich(f"Weights {tag}: {weights['accuracy']['text']}.")
+        print_rich(f"Weights {tag}: {weights_text(weights)}.")
     if not entry.weights:
         print_rich(f"Weights: none published; the recipe {entry.recipe} makes them.")
 
