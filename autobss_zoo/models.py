@@ -83,9 +83,8 @@ def register(entry: registry.Entry) -> None:
 def _source(weights: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
     """Where weights are and how their images are prepared, as timm has it; of timm's own, as timm states it."""
     stated = {key: value for key, value in weights.items() if key not in ("sha256", "accuracy")}
-    if registry.of_timm(weights):
-        timms = get_pretrained_cfg(registry.of_timm(weights)).to_dict()
-        stated |= {key: value for key, value in timms.items() if key not in ("url", "architecture", "tag", *base)}
+    if (theirs := registry.of_timm(weights)) and (cfg := get_pretrained_cfg(theirs)):
+        stated |= {k: v for k, v in cfg.to_dict().items() if k not in ("url", "architecture", "tag", *base)}
     return stated
 
 
