@@ -19,10 +19,10 @@ demo: $(READY)  ## search a small network on digits in 32 trainings, export what
 	$(BIN)/python examples/demo.py
 
 test: $(READY)  ## the fast tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 test-slow: $(READY)  ## the tests that take minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m slow
 
 test-core: $(READY)  ## what needs no torch, without torch, on every Python that the machine has
 	.ci/pythons core
@@ -32,7 +32,7 @@ test-pythons: $(READY)  ## the fast tests on each of these with everything, and 
 
 coverage: $(READY)  ## lines and branches that the fast tests run, in processes that they start, too
 	mkdir -p outputs/coverage
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --cov --cov-report=term --cov-report=html:outputs/coverage/html
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term --cov-report=html:outputs/coverage/html
 
 lint: $(READY)
 	$(BIN)/lint-imports
