@@ -352,7 +352,7 @@ def drive(folder: str, where: str) -> None:
 def fill(place: str, folder: str) -> None:
     """A study on a small file system of this process's own, which is filled; its files are copied out at the end."""
     before = injected(fill_disk)(Path(place), LocalProcesses(2), None)
-    for name in ("study.db", "journal.jsonl", "attempts.log"):
+    for name in ("study.json", "study.db", "journal.jsonl", "attempts.log"):
         shutil.copy(Path(place) / name, folder)
     for trial, score in before.items():
         print(trial, repr(score))

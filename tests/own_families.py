@@ -30,7 +30,7 @@ class WideMobileNet(Family):
         return (Field("W", "width", places()),)
 
     def build(self, code, **kwargs):
-        from autobss_zoo.networks.mbconv import build
+        from autobss_zoo.networks.mbconv import network_of
 
         width = code.as_dict()
         stages, inputs = [[f"ds_r1_k3_s1_c{width['s0.out']}"]], width["s0.out"]
@@ -41,7 +41,7 @@ class WideMobileNet(Family):
                 blocks.append(f"ir_r1_k3_s{stride if i == 1 else 1}_e{expansion!r}_c{outputs}")
                 inputs = outputs
             stages.append(blocks)
-        return build(stages, "relu", stem_size=width["stem"], num_features=width["head"], **kwargs)
+        return network_of(stages, "relu", stem_size=width["stem"], num_features=width["head"], **kwargs)
 
     def _plan(self, elements, setting):
         width = dict(zip(places(), elements["W"], strict=True))

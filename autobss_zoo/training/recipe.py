@@ -78,7 +78,7 @@ class TrainingRecipe(BaseModel, ABC):
     optimizer: Text = "sgd"
     momentum: Share = 0.9
     weight_decay: Number = Field(ge=0, le=100)
-    learning_rate: Number = Field(gt=0, le=1000)
+    learning_rate: Number = Field(gt=0, le=1e20)
     schedule: Literal["cosine", "multistep", "poly"] = "cosine"
     milestones: tuple[Whole, ...] = Field((), max_length=100)
     warmup_epochs: Number = Field(0, ge=0)
@@ -137,14 +137,15 @@ class TrainingRecipe(BaseModel, ABC):
 
     @model_validator(mode="after")
     def _names_a_network(self) -> TrainingRecipe:
+        name, tagged, _ = self.model.partition(".")
         try:
-            entry = registry.find(self.model)[1]
+            registry.find(name if tagged and "{" not in self.model else self.model)
         except AutoBSSError as error:
             raise ValueError(f"model: {error}") from None
-        if entry and self.model not in (entry.name, entry.timm_name):
+        if tagged and "{" not in self.model:
             key = next((key for key in ("weights", "backbone_weights") if key in type(self).model_fields), "weights")
             raise ValueError(
-                f"model: is untrained, and {self.model} names weights: give model: {entry.name} and {key}: {self.model}"
+                f"model: is untrained, and {self.model} names weights: give model: {name} and {key}: {self.model}"
             )
         return self
 

@@ -34,7 +34,7 @@ def test_list(capsys):
 
 def test_list_finds_nothing(capsys):
     assert run(capsys, "list", "x*") == (1, "", "autobss: no network matches\n")
-    assert run(capsys, "list", "resnet50*", "--pretrained", "--json")[:2] == (1, "[]\n")
+    assert run(capsys, "list", "maskrcnn*", "--pretrained", "--json")[:2] == (1, "[]\n")
 
 
 @pytest.mark.parametrize("name", list_models())

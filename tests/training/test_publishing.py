@@ -110,7 +110,7 @@ def test_broken_folders_of_published_networks_are_named(published, tmp_path):
     assert "missing is no folder" in python("import autobss_zoo", tmp_path / "missing")
     (tmp_path / "a.b").mkdir()
     (tmp_path / "a.b" / "config.json").write_text("{}")
-    assert "a.b: no published network" in python("import autobss_zoo", tmp_path)
+    assert "a.b/config.json: architecture: is missing" in python("import autobss_zoo", tmp_path)
 
 
 def test_the_card_says_what_its_user_says_and_is_valid_for_the_hub(run, tmp_path):
@@ -159,9 +159,9 @@ publish({str(tmp_path / "other")!r}, {str(tmp_path / "zoo")!r}, "tiny_autobss", 
 def test_what_cannot_be_published_is_named(run, tmp_path):
     with pytest.raises(TrainingError, match="there is no finished training here"):
         publish(tmp_path, tmp_path / "zoo")
-    with pytest.raises(WeightsError, match=r"name: expected small letters.*got 'resnet18_small\{"):
+    with pytest.raises(WeightsError, match=r"name: expected up to 64 small letters.*got 'resnet18_small\{"):
         publish(run, tmp_path / "zoo")
-    with pytest.raises(WeightsError, match=r"tag: expected small letters.*got 'a b'"):
+    with pytest.raises(WeightsError, match=r"tag: expected up to 64 small letters.*got 'a b'"):
         publish(run, tmp_path / "zoo", "tiny", "a b")
     with pytest.raises(WeightsError, match=r"name: resnet18_autobss is resnet18\{32,.* already"):
         publish(run, tmp_path / "zoo", "resnet18_autobss")

@@ -21,7 +21,7 @@ from conftest import EACH_BLOCK, EVERY_FAMILY, codes, tiny
 def onnx_cost(model: nn.Module, setting: Setting) -> Cost:
     """Counted on the graph before its batch norms are folded, and the MACs also after."""
     traced, simplified = _trace(
-        model.eval(), torch.zeros(2, setting.in_chans, setting.input_size, setting.input_size), ["logits"], None
+        model.eval(), torch.zeros(2, setting.in_chans, setting.input_size, setting.input_size), ["logits"], None, True
     )
     assert count_onnx(simplified).macs == count_onnx(traced).macs
     assert "Shape" not in {node.op_type for node in simplified.graph.node}
@@ -49,7 +49,7 @@ class Counted(nn.Module):
     def __init__(self, detector: nn.Module) -> None:
         super().__init__()
         self.backbone = detector.backbone
-        self.head = detector.head if detector.architecture == "retinanet" else detector.rpn.head
+        self.head = detector.head if detector.about.architecture == "retinanet" else detector.rpn.head
 
     def forward(self, images):
         return self.head(list(self.backbone(images).values()))

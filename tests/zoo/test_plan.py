@@ -182,7 +182,7 @@ def test_a_study_of_codes_of_70_elements_is_reported(monkeypatch, capsys, tmp_pa
     tables, answer = out.split("answer: ")
     assert max(map(len, tables.splitlines())) <= 80
     assert len(read_records(tmp_path / "study")) == 2
-    assert Code.parse(answer.strip()).as_dict().keys() == dimensions.keys()
+    assert Code.parse(answer.splitlines()[0]).as_dict().keys() == dimensions.keys()
     files = ["--csv", f"{study}/t.csv", "--plots", f"{study}/plots", "--html", f"{study}/r.html"]
     assert main(["report", study, *files]) == 0
     columns = (tmp_path / "study" / "t.csv").read_text().splitlines()[0].split(",")
