@@ -51,8 +51,8 @@ def _create(name: str, code: Code, pretrained: bool, kwargs: dict[str, Any], ent
     except (RuntimeError, SafetensorError) as error:  # torch's and safetensors'
         if not pretrained or isinstance(error, AutoBSSError):
             raise
-        weights = f"{resolved['file']}: cannot load it" if resolved.get("file") else "cannot load the weights"
-        raise WeightsError(f"{weights} into {code}: {in_line(error)}") from error
+        what = f"{resolved['file']}: cannot load it" if resolved.get("file") else "cannot load the weights"
+        raise WeightsError(f"{what} into {code}: {in_line(error)}") from error
     shown = {key: resolved[key] for key in _PREPROCESSING}
     model.about = About(code, label_names=tuple(resolved.get("label_names") or ()), preprocessing=shown)
     return model

@@ -21,7 +21,8 @@ def test_a_card_says_what_matters(name):
     entry, text = get(name), cards.card(get(name))
     facts = [str(entry.code), f"{entry.measured.macs:,}", f"{entry.measured.params:,}", entry.source, entry.timm_name]
     facts += [*entry.printed.values(), *map(str, entry.accuracy.values())]
-    facts += [f"autobss train {entry.recipe}`", "None are published yet", "not reproduced", "| weight_decay |"]
+    facts += [f"autobss train {entry.recipe}`", "not reproduced", "| weight_decay |"]
+    facts += [f"`{name}.{tag}`" for tag in entry.weights] or ["None are published yet"]
     assert [fact for fact in facts if fact not in text] == []
     assert text.startswith("---\n")
 
