@@ -51,7 +51,7 @@ def test_names_say_how_the_code_was_found(entry):
         ({"family": "efficientnet_b1_searched"}, [f"efficientnet_b1_{how}" for how in ("random", "autobss")]),
         ({"family": "resnet50", "task": "classification", "pattern": "*random"}, ["resnet50_random"]),
         ({"task": "segmentation", "pattern": "psp*"}, ["pspnet_r50_original", "pspnet_r50_autobss"]),
-        ({"pretrained": True, "family": "resnet50"}, []),
+        ({"pretrained": True, "family": "resnet50"}, ["resnet50_original"]),
         ({"pattern": "nothing*"}, []),
     ],
 )
