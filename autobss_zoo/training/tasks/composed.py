@@ -1,10 +1,12 @@
-"""What trainings of detectors and segmenters share: how images are divided, and the network over its backbone."""
+"""What detectors and segmenters share: how images are divided, the network over a backbone, how it is measured."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -13,6 +15,9 @@ from ... import composed
 from ...errors import AutoBSSError, DataError, RecipeError
 from ...families import family_of
 from ..pretrained import begin_with
+from ..processes import World
+from ..validation import load_composed
+from ..validations import Validation
 
 
 def divide(images: Sequence[int], usable: Sequence[int], recipe: Any, where: Any) -> tuple[list[int], list[int]]:
@@ -67,3 +72,36 @@ def start(backbone: nn.Module, recipe: Any) -> tuple[str, ...]:
     if recipe.backbone_weights is None:
         return ()
     return begin_with(backbone, recipe.backbone_weights, family_of(recipe.code), "backbone_weights")
+
+
+class ComposedValidation(Validation):
+    """Trained networks of a task on the images of a folder.
+
+    Its option `pictures` is a folder for pictures of predictions beside the truth.
+    """
+
+    options = ("pictures",)
+    task: ClassVar[str]
+
+    @abstractmethod
+    def images(self, data_dir: str | None) -> tuple[Any, list[int]]:
+        """The images of the folder, and the numbers of those to look at."""
+
+    @abstractmethod
+    def evaluate(self, network: Any, images: Any, chosen: list[int], world: World, workers: int) -> Any:
+        """The network's metrics."""
+
+    @abstractmethod
+    def draw(self, network: Any, images: Any, chosen: list[int], folder: Path, device: torch.device) -> None:
+        """Write pictures."""
+
+    def measure(
+        self, name: str, data: str, data_dir: str | None, *, world: World, workers: int = 4, **options: Any
+    ) -> Any:
+        """As in Validation."""
+        images, chosen = self.images(data_dir)
+        network = load_composed(name, self.task, images.classes).to(world.device)
+        metrics = self.evaluate(network, images, chosen, world, workers)
+        if (pictures := options.get("pictures")) is not None and world.first:
+            self.draw(network, images, chosen, pictures, world.device)
+        return metrics

@@ -25,9 +25,8 @@ from ..pretrained import Weights
 from ..processes import World
 from ..recipe import TrainingRecipe, register_task
 from ..task import Task
-from ..validation import load_composed
-from ..validations import Validation, register_validation
-from .composed import create, divide, start
+from ..validations import register_validation
+from .composed import ComposedValidation, create, divide, start
 from .pictures import draw_objects, write_pictures
 
 Sample = tuple[Tensor, dict[str, Tensor]]
@@ -201,36 +200,6 @@ def evaluate_detector(
     return AveragePrecision(world.share(figures), len(seen), len(chosen) - len(seen))
 
 
-@register_validation("coco")
-class Detections(Validation):
-    """Trained detectors on the validation images of a folder in COCO's format.
-
-    Its option `pictures` is a folder for pictures of predictions beside the truth.
-    """
-
-    options = ("pictures",)
-
-    def measure(  # type: ignore[override]
-        self,
-        name: str,
-        data: str,
-        data_dir: str | None,
-        *,
-        world: World,
-        workers: int = 4,
-        pictures: Path | None = None,
-    ) -> AveragePrecision:
-        """As in Validation."""
-        images = load_part(data_dir, "val")
-        network: Any = load_composed(name, "detection", images.classes).to(world.device)
-        if DETECTORS[network.about.architecture].masks:
-            images.check_masks(every=True)
-        metrics = evaluate_detector(network, images, images.ids, world, workers)
-        if pictures is not None and world.first:
-            draw_predictions(network, images, images.ids, pictures, world.device)
-        return metrics
-
-
 def draw_predictions(
     network: nn.Module, images: CocoImages, chosen: list[int], folder: Path, device: torch.device
 ) -> None:
@@ -256,3 +225,24 @@ def _labels(network: Any, images: CocoImages) -> tuple[bool, Mapping[int, int]]:
     """Whether a detector predicts masks, and the categories' identities by its labels."""
     kind = DETECTORS[network.about.architecture]
     return kind.masks, dict(enumerate(images.categories, start=kind.first_label))
+
+
+@register_validation("coco")
+class Detections(ComposedValidation):
+    """Trained detectors on the validation images of a folder in COCO's format."""
+
+    task = "detection"
+    draw = staticmethod(draw_predictions)
+
+    def images(self, data_dir: str | None) -> tuple[CocoImages, list[int]]:
+        """As in ComposedValidation."""
+        images = load_part(data_dir, "val")
+        return images, images.ids
+
+    def evaluate(
+        self, network: Any, images: CocoImages, chosen: list[int], world: World, workers: int
+    ) -> AveragePrecision:
+        """As in ComposedValidation."""
+        if DETECTORS[network.about.architecture].masks:
+            images.check_masks(every=True)
+        return evaluate_detector(network, images, chosen, world, workers)

@@ -30,9 +30,8 @@ from ..pretrained import Weights
 from ..processes import World
 from ..recipe import TrainingRecipe, register_task
 from ..task import Task
-from ..validation import load_composed
-from ..validations import Validation, register_validation
-from .composed import create, divide, start
+from ..validations import register_validation
+from .composed import ComposedValidation, create, divide, start
 from .pictures import draw_classes, write_pictures
 
 Sample = tuple[Tensor, Tensor]
@@ -232,35 +231,6 @@ def evaluate_segmenter(network: Any, images: VocImages, chosen: list[int], world
     return MeanIoU(right, predicted, truth, images_seen, len(chosen) - images_seen)
 
 
-@register_validation("voc")
-class Segmentations(Validation):
-    """Trained segmenters on the images of a folder in VOC's format that its list "val" names.
-
-    Its option `pictures` is a folder for pictures of predictions beside the truth.
-    """
-
-    options = ("pictures",)
-
-    def measure(  # type: ignore[override]
-        self,
-        name: str,
-        data: str,
-        data_dir: str | None,
-        *,
-        world: World,
-        workers: int = 4,
-        pictures: Path | None = None,
-    ) -> MeanIoU:
-        """As in Validation."""
-        images = VocImages(data_dir, "val")
-        network = load_composed(name, "segmentation", images.classes).to(world.device)
-        chosen = list(range(len(images.pairs)))
-        metrics = evaluate_segmenter(network, images, chosen, world, workers)
-        if pictures is not None and world.first:
-            draw_predictions(network, images, chosen, pictures, world.device)
-        return metrics
-
-
 def draw_predictions(network: Any, images: VocImages, chosen: list[int], folder: Path, device: torch.device) -> None:
     """Write pictures of the first images: left the truth, right the prediction."""
     network.eval()
@@ -274,3 +244,17 @@ def draw_predictions(network: Any, images: VocImages, chosen: list[int], folder:
         return images.pairs[number][0].stem, left, right
 
     write_pictures(chosen, draw, folder)
+
+
+@register_validation("voc")
+class Segmentations(ComposedValidation):
+    """Trained segmenters on the images of a folder in VOC's format that its list "val" names."""
+
+    task = "segmentation"
+    evaluate = staticmethod(evaluate_segmenter)
+    draw = staticmethod(draw_predictions)
+
+    def images(self, data_dir: str | None) -> tuple[VocImages, list[int]]:
+        """As in ComposedValidation."""
+        images = VocImages(data_dir, "val")
+        return images, list(range(len(images.pairs)))

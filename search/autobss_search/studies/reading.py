@@ -97,7 +97,7 @@ class _Foreign(Searcher):
         return self._settings
 
     def _propose(self, *_: Any) -> list[Code]:
-        raise NotImplementedError("a study of a searcher of a user's own is resumed in Python")
+        raise StudyError("a study of a searcher of a user's own is resumed in Python")
 
 
 def can_encode(searcher: Searcher) -> bool:
