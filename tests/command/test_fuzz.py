@@ -50,6 +50,7 @@ def command_lines(draw):
 @given(command_lines())
 @example(["compare", CODE, CODE, "--plot", "a.png"])
 @example(["list", "x\ny", "--task", "\udc80"])
+@example(["list", "0", "--json"])
 def test_any_command_line_ends_in_order(tmp_path_factory, arguments):
     """A known exit code, one line of error, and no file that was not asked for."""
     folder, before = tmp_path_factory.mktemp("fuzz"), Path.cwd()

@@ -115,7 +115,8 @@ def test_untrained_detectors_export(architecture, tmp_path):
     assert graph.opset_import[0].version == report.opset >= 16
     metadata = {p.key: p.value for p in graph.metadata_props}
     assert json.loads(metadata.pop("label_names")) == list(model.about.label_names)
-    assert metadata == {"code": str(CODE), "architecture": architecture, "params": str(report.params)}
+    known = {"code": str(CODE), "architecture": architecture, "params": str(report.params)}
+    assert metadata == {**known, "in_chans": "3", "channels": "RGB"}
     shapes = {
         value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
         for value in (*graph.graph.input, *graph.graph.output)
@@ -195,7 +196,7 @@ def test_opset(tmp_path):
 def test_what_cannot_be_exported(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"the folder .*missing does not exist"):
         to_onnx(small("retinanet"), tmp_path / "missing" / "a.onnx")
-    with pytest.raises(ExportError, match="images of any size"):
+    with pytest.raises(ExportError, match="one float32 image of any size"):
         to_onnx(small("retinanet"), tmp_path / "a.onnx", input_size=96)
     with pytest.raises(ExportError, match="nothing is detected"):
         to_onnx(small("retinanet", score_thresh=1.0), tmp_path / "a.onnx")

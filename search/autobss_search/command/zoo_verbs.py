@@ -84,7 +84,7 @@ def _list(arguments: argparse.Namespace) -> int:
             row = [e.name, rounded(e.measured.macs), rounded(e.measured.params), _best(e), str(e.code)]
             table.add_row(*row[: len(headings)])
         print_rich(table)
-    else:
+    if not found:
         print("autobss: no network matches", file=sys.stderr)
     return 0 if found else 1
 

@@ -18,6 +18,9 @@ from typing_extensions import override
 from ..evaluators.evaluator import Evaluator
 from . import Executor, Job, Outcome, Scorer, Started, Workers, check_timeout
 
+_START_UP = 600.0
+"""Seconds within which a worker that is not stuck has begun."""
+
 
 class LocalProcesses(Executor):
     """Jobs in worker processes of this machine.
@@ -68,6 +71,7 @@ class _Worker:
         process, pipe: The process; the way to it.
         gpu: What it may use.
         job, since: What it scores, and since when by time.monotonic; None if it is free.
+        begun: Whether it has the job in hand; before, it may still be starting.
     """
 
     process: Any
@@ -75,6 +79,11 @@ class _Worker:
     gpu: str | None
     job: Job | None = None
     since: float = 0.0
+    begun: bool = False
+
+    def ends(self, timeout: float) -> float:
+        """When its time is over: a new process imports before it begins, which the limit of a job does not count."""
+        return self.since + (timeout if self.begun else max(timeout, _START_UP))
 
 
 class _Processes(Workers):
@@ -98,16 +107,17 @@ class _Processes(Workers):
         if self._started:
             started, self._started = self._started, []
             return started
-        busy = {worker.pipe: worker for worker in self._workers if worker.job is not None}
-        left = None
-        if self._timeout is not None:
-            left = max(0.0, min(w.since for w in busy.values()) + self._timeout - time.monotonic())
-        ready = wait(list(busy), left)
-        if ready:
-            heard: list[Started | Outcome] = [self._hear(busy[pipe]) for pipe in busy if pipe in ready]
-        else:
-            late = [w for w in busy.values() if time.monotonic() >= w.since + (self._timeout or 0.0)]
-            heard = [self._lose(worker, f"no score within {self._timeout:g} s: stopped") for worker in late]
+        heard: list[Started | Outcome] = []
+        while not heard:
+            busy = {worker.pipe: worker for worker in self._workers if worker.job is not None}
+            left = None
+            if self._timeout is not None:
+                left = max(0.0, min(w.ends(self._timeout) for w in busy.values()) - time.monotonic())
+            if ready := wait(list(busy), left):
+                heard += filter(None, [self._hear(busy[pipe]) for pipe in busy if pipe in ready])
+            elif self._timeout is not None:
+                late = [w for w in busy.values() if time.monotonic() >= w.ends(self._timeout)]
+                heard += [self._lose(worker, f"no score within {self._timeout:g} s: stopped") for worker in late]
         self._begin()  # so that no worker waits while the outcomes are written
         return heard
 
@@ -119,7 +129,7 @@ class _Processes(Workers):
                 break
             worker = worker or self._hire()
             job = self._jobs.popleft()
-            worker.job, worker.since = job, time.monotonic()
+            worker.job, worker.since, worker.begun = job, time.monotonic(), False
             try:
                 worker.pipe.send(job)
             except OSError:  # it died while it was free
@@ -139,14 +149,17 @@ class _Processes(Workers):
         self._workers.append(worker := _Worker(process, here, gpu))
         return worker
 
-    def _hear(self, worker: _Worker) -> Outcome:
-        """A busy worker has something to say, or has died."""
+    def _hear(self, worker: _Worker) -> Outcome | None:
+        """A busy worker has begun (None), has a score, or has died."""
         try:
             outcome = worker.pipe.recv()
         except (EOFError, OSError):
             worker.process.join()
             return self._lose(worker, f"the worker process died with exit code {worker.process.exitcode}")
-        worker.job = None
+        if outcome is None:
+            worker.since, worker.begun = time.monotonic(), True
+        else:
+            worker.job = None
         return outcome
 
     def _lose(self, worker: _Worker, error: str) -> Outcome:
@@ -186,7 +199,9 @@ def _work(evaluator: Evaluator, pipe: Connection, environment: Mapping[str, str]
     score = Scorer(evaluator)
     try:
         while True:
-            pipe.send(score(pipe.recv()))
+            job = pipe.recv()
+            pipe.send(None)  # it has begun
+            pipe.send(score(job))
     except (EOFError, OSError, KeyboardInterrupt):
         pass
 
