@@ -15,6 +15,7 @@ class Hub(ThreadingHTTPServer):
         files: Contents by (repository, revision) and path; each branch and each commit's hash are revisions.
         commits: The newest commit of each (repository, branch).
         downloads: Paths of the files whose content was sent, in order.
+        private: Tokens that may read, by repository; what is not here is public.
         url: What HF_ENDPOINT must be.
     """
 
@@ -26,6 +27,7 @@ class Hub(ThreadingHTTPServer):
         self.commits: dict[tuple[str, str], str] = {}
         self.blobs: dict[str, bytes] = {}
         self.downloads: list[str] = []
+        self.private: dict[str, str] = {}
         self.url = f"http://127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -62,6 +64,8 @@ class _Handler(BaseHTTPRequestHandler):
         repo = f"{owner}/{name}"
         if (repo, "main") not in self.server.commits:
             return self.answer(404, b"{}", X_Error_Code="RepoNotFound")
+        if repo in self.server.private and self.headers["Authorization"] != f"Bearer {self.server.private[repo]}":
+            return self.answer(401, b"{}", X_Error_Code="RepoNotFound")  # who may not read is not told that it is there
         if len(rest) < 3 or rest[0] != "resolve":
             return self.answer(404)
         revision, path = rest[1], "/".join(rest[2:])

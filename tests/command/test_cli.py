@@ -4,9 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnx
 import onnxruntime
 import pytest
+import timm
 import torch
+from timm.models import save_for_hf
 
 import autobss_search.command.cli
 from autobss_search.command.cli import main
@@ -108,8 +111,24 @@ def test_export(capsys, tmp_path):
     (output,) = onnxruntime.InferenceSession(path).get_outputs()
     assert output.shape == ["batch", 4]
     assert onnxruntime.InferenceSession(path).get_inputs()[0].shape == ["batch", 1, 36, 36]
-    assert main(["export", CODE, str(path), "--features-only"]) == 0
-    assert len(onnxruntime.InferenceSession(path).get_outputs()) == 5
+    options = ["--features-only", "--input-size", "32x48", "--batch", "2", "--half", "--opset", "19"]
+    assert main(["export", CODE, str(path), *options]) == 0
+    session = onnxruntime.InferenceSession(path)
+    assert len(session.get_outputs()) == 5
+    assert session.get_inputs()[0].shape == [2, 3, 32, 48]
+    assert [opset.version for opset in onnx.load(path).opset_import if not opset.domain] == [19]
+
+
+def test_a_folder_that_timm_saved(capsys, tmp_path):
+    folder, path = tmp_path / "saved", tmp_path / "out.onnx"
+    model = timm.create_model("test_resnet", num_classes=4).eval()
+    save_for_hf(model, folder, safe_serialization=True)
+    assert main(["export", str(folder), str(path), "--input-size", "32"]) == 0
+    inputs = torch.randn(1, 3, 32, 32)
+    (logits,) = onnxruntime.InferenceSession(path).run(None, {"image": inputs.numpy()})
+    torch.testing.assert_close(torch.from_numpy(logits), model(inputs), rtol=1e-4, atol=1e-5)
+    code, _, err = run(capsys, "info", str(folder))
+    assert (code, err) == (1, f"autobss: error: {folder}: is timm's test_resnet, which has no code\n")
 
 
 def test_export_with_weights_of_ones_own(tmp_path):

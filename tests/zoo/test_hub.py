@@ -293,6 +293,39 @@ def test_push_download_cache_revision_and_offline(hub, tmp_path):
     assert hub.downloads.count("model.safetensors") == 3
 
 
+def test_a_private_repository_needs_its_token(hub, tmp_path):
+    save_pretrained(network(), tmp_path / "saved")
+    hub.commit("owner/private", {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()})
+    hub.private["owner/private"] = "hf_reader"
+    run(
+        """
+        for token in (None, False, "hf_other"):
+            refused(lambda: autobss_zoo.from_pretrained("owner/private", token=token), "owner/private")
+        autobss_zoo.from_pretrained("owner/private", token="hf_reader")
+        """,
+        hub,
+        tmp_path,
+    )
+    assert hub.downloads.count("model.safetensors") == 1
+
+
+def test_what_the_cache_holds_is_used_alone_or_replaced(hub, tmp_path):
+    save_pretrained(network(), tmp_path / "saved")
+    hub.commit("owner/cached", {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()})
+    run(
+        """
+        load = lambda **options: autobss_zoo.from_pretrained("owner/cached", **options)
+        refused(lambda: load(local_files_only=True), "owner/cached")
+        load()
+        load(force_download=True)
+        load(local_files_only=True)
+        """,
+        hub,
+        tmp_path,
+    )
+    assert hub.downloads.count("model.safetensors") == 2
+
+
 def test_wrong_checksum_and_missing_things(hub, tmp_path):
     save_pretrained(network(), tmp_path / "saved")
     good = {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()}
