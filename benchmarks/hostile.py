@@ -328,15 +328,15 @@ def names_and_codes(r: Random, made: Made) -> Case:
         where = r.randrange(len(letters))
         letters[where] = r.choice(("", "{", "}", ",", "-1", "0", "9" * 40, "1e5", "..", "\n", " ", "٣", text(r)[:40]))
     name = "".join(letters)
-    known = r.choice(
-        ("resnet18", "create_model", "default_cfgs", "class", "import", "__init__", "register_model", text(r))
-    )
+    harmless = r.choice(("create_model", "default_cfgs", "register_model"))  # functions' names replace nothing
+    known = r.choice(("resnet18", "class", "import", "__init__", "dependencies", text(r) + "!"))
     return r.choice((
         lambda: Case(["info", name], False),
         lambda: Case(["compare", CODE, name], False),
         lambda: Case(["export", name + "!", "out.onnx"]),
         lambda: Case(["evaluate", name + "!", "--data", "digits"]),
         lambda: Case(["publish", made.copy("run"), "--name", known]),
+        lambda: Case(["publish", made.copy("run"), "--name", harmless], False),
         lambda: Case(["publish", made.copy("run"), "--name", "tiny", "--tag", text(r) + "!"]),
         lambda: Case(["info", f"resnet18_small_autobss.{text(r)[:50]}!"]),
         lambda: Case(["search", "--table", made.copy("table.json"), "--enqueue", name + "!"]),
