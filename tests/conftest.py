@@ -1,9 +1,12 @@
 """Codes for tests: of every family a tiny one, and random ones."""
 
 import os
+import shutil
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+if os.path.isdir("/dev/shm") and shutil.disk_usage("/dev/shm").free > 8 << 30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", "/dev/shm")  # studies wait for the disk at each write
 
 from pathlib import Path
 
