@@ -15,6 +15,7 @@ import numpy as np
 import optuna
 import pytest
 
+import forked
 import study_script
 from autobss_search import AutoBSS, RandomSearch
 from autobss_search.errors import SpaceError, StudyError
@@ -42,9 +43,21 @@ def uninterrupted(tmp_path_factory):
     return outcome(folder)
 
 
+CENTRE = killable().decode(np.full((1, 5), 2))[0]
+
+
+@pytest.fixture(scope="module")
+def enqueued(tmp_path_factory):
+    """The outcome of a study that was given a code."""
+    folder = tmp_path_factory.mktemp("enqueued")
+    with study(folder) as running:
+        running.enqueue(CENTRE)
+        running.run()
+    return outcome(folder)
+
+
 def script(folder, kill_after=0, seconds=0.0, workers=0):
-    command = [sys.executable, str(SCRIPT), str(folder), str(kill_after), str(seconds), str(workers)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return forked.start(SCRIPT, folder, kill_after, seconds, workers, errors=folder.with_suffix(".errors"))
 
 
 def test_a_study_spends_its_scores_and_recommends(uninterrupted, tmp_path):
@@ -83,8 +96,8 @@ def test_two_worker_processes_give_the_same_study(uninterrupted, tmp_path):
 @pytest.mark.parametrize("kill_after", [1, 3, 8, 13])
 def test_a_kill_between_two_writes_of_a_batch_changes_nothing(uninterrupted, tmp_path, kill_after):
     process = script(tmp_path, kill_after)
-    process.wait(120)
-    assert process.returncode == -signal.SIGKILL
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
     assert len(read_records(tmp_path)) == kill_after
     with study(tmp_path) as running:
         running.run()
@@ -113,20 +126,16 @@ def crash_at(monkeypatch, write, after):
     "write", ["set_trial_user_attr", "set_trial_param", "set_trial_state_values", "create_new_trial"]
 )
 @pytest.mark.parametrize("after", [0, 2, 5, 11, 40])
-def test_a_crash_at_any_write_changes_nothing(tmp_path, monkeypatch, write, after):
-    code = killable().decode(np.full((1, 5), 2))[0]
-    with study(tmp_path / "whole") as running:
-        running.enqueue(code)
-        running.run()
-    with study(tmp_path / "crashed") as running:
-        running.enqueue(code)
+def test_a_crash_at_any_write_changes_nothing(enqueued, tmp_path, monkeypatch, write, after):
+    with study(tmp_path) as running:
+        running.enqueue(CENTRE)
         crash_at(monkeypatch, write, after)
         with contextlib.suppress(Crash):  # for want of so many writes it may run to its end
             running.run()
     monkeypatch.undo()
-    with study(tmp_path / "crashed") as running:
+    with study(tmp_path) as running:
         running.run()
-    assert outcome(tmp_path / "crashed") == outcome(tmp_path / "whole")
+    assert outcome(tmp_path) == enqueued
 
 
 def finished(folder):
@@ -146,19 +155,18 @@ def test_kill_9_in_a_loop_changes_nothing(uninterrupted, tmp_path, workers):
     while True:
         process = script(tmp_path, seconds=0.25, workers=workers)
         enough = len(scored) + chance.randint(1, 6)
-        while process.poll() is None and finished(tmp_path) < enough:
+        while process.is_alive() and finished(tmp_path) < enough:
             time.sleep(0.02)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(chance.uniform(0, 1))
-        if process.poll() is not None:
+        process.join(chance.uniform(0, 1))
+        if not process.is_alive():
             break
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
         kills += 1
         now = {r.number: r.value for r in read_records(tmp_path) if r.value is not None}
         assert scored.items() <= now.items(), "a finished score was lost"
         scored = now
-    assert process.returncode == 0, process.stderr.read()
+    assert process.exitcode == 0, tmp_path.with_suffix(".errors").read_text()
     assert kills >= 2
     assert outcome(tmp_path) == uninterrupted
 

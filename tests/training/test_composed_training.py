@@ -13,6 +13,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
+import forked
 from autobss_search.command.cli import main
 from autobss_search.studies.recipe import SearchRecipe as SearchRecipe
 from autobss_zoo import Code, Setting, create_model, from_pretrained, get, save_pretrained
@@ -272,9 +273,7 @@ def test_a_rate_that_is_too_high_ends_the_training_with_an_error(scenes):
 def run(folder, kill_at, settings, processes):
     """A training in processes of its own, which ends itself at a step; -1 to let it finish."""
     words = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-    command = [sys.executable, *launcher, str(SCRIPT), str(folder), str(kill_at), *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=500)
+    return forked.run(SCRIPT, folder, kill_at, *words, processes=processes, errors=folder.with_suffix(".errors"))
 
 
 @pytest.mark.slow
@@ -282,11 +281,10 @@ def run(folder, kill_at, settings, processes):
 @pytest.mark.parametrize("architecture", ["maskrcnn", "retinanet", "pspnet"])
 def test_killed_at_a_step_and_resumed(architecture, processes, scenes, tmp_path):
     settings = quick(architecture, scenes, checkpoint_steps=2).model_dump(mode="json", exclude_unset=True)
-    assert run(tmp_path / "parts", 6, settings, processes).returncode != 0
+    assert run(tmp_path / "parts", 6, settings, processes) == -9
     assert not (tmp_path / "parts" / "result.json").exists()
     for name in ("parts", "whole"):
-        finished = run(tmp_path / name, -1, settings, processes)
-        assert finished.returncode == 0, finished.stderr
+        assert run(tmp_path / name, -1, settings, processes) == 0, (tmp_path / f"{name}.errors").read_text()
     a, b = (load_file(tmp_path / part / "last" / "model.safetensors") for part in ("whole", "parts"))
     assert [name for name in a if not torch.equal(a[name], b[name])] == []
     one, other = (json.loads((tmp_path / part / "result.json").read_text()) for part in ("whole", "parts"))

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from test_training_data import write_folder
 
+import forked
 from autobss_zoo.recipes import list_recipes
 from autobss_zoo.training import TrainingRecipe, train
 
@@ -46,25 +47,21 @@ QUICK = {**SMALL, "checkpoint_steps": 2, "amp": None, "workers": 1}
 def run(folder, kill_at, name, images, processes):
     """A training in processes of its own, which ends itself at a step; -1 to let it finish."""
     words = [f"{key}={json.dumps(value)}" for key, value in {**QUICK, "base": name, "data_dir": str(images)}.items()]
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-    command = [sys.executable, *launcher, str(SCRIPT), str(folder), str(kill_at), *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=500)
+    return forked.run(SCRIPT, folder, kill_at, *words, processes=processes, errors=folder.with_suffix(".errors"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("name", BACKBONES)
 def test_killed_at_a_step_and_resumed(name, processes, images, tmp_path):
-    killed = run(tmp_path / "parts", 5, name, images, processes)  # of six steps, two epochs of three
-    assert killed.returncode != 0
+    assert run(tmp_path / "parts", 5, name, images, processes) == -9  # of six steps, two epochs of three
     assert not (tmp_path / "parts" / "result.json").exists()
     assert torch.load(tmp_path / "parts" / "last.pt", weights_only=True)["step"] == 3
-    resumed = run(tmp_path / "parts", -1, name, images, processes)
-    assert resumed.returncode == 0, resumed.stderr
+    assert run(tmp_path / "parts", -1, name, images, processes) == 0, (tmp_path / "parts.errors").read_text()
     if processes == 1:
         train(TrainingRecipe.load(name, {**QUICK, "data_dir": str(images)})[0], tmp_path / "whole")
     else:
-        assert run(tmp_path / "whole", -1, name, images, processes).returncode == 0
+        assert run(tmp_path / "whole", -1, name, images, processes) == 0
     a, b = (load_file(tmp_path / part / "last" / "model.safetensors") for part in ("whole", "parts"))
     assert [name for name in a if not torch.equal(a[name], b[name])] == []
     one, other = (json.loads((tmp_path / part / "result.json").read_text()) for part in ("whole", "parts"))

@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ import yaml
 from safetensors.torch import load_file
 
 import autobss_zoo
+import forked
 from autobss_zoo.errors import RecipeError, TrainingError
 from autobss_zoo.training import TrainingRecipe, World, evaluate, train
 from autobss_zoo.training.data.batches import Parts, mix
@@ -98,11 +97,17 @@ EVERYTHING = {
 }
 
 
-@pytest.mark.parametrize("settings", [{}, EVERYTHING, {"amp": "float16"}], ids=["plain", "everything", "float16"])
+@pytest.fixture(scope="module", params=[{}, EVERYTHING, {"amp": "float16"}], ids=["plain", "everything", "float16"])
+def undisturbed(request, tmp_path_factory):
+    """A recipe, and the folder, the score and the weights of its training."""
+    recipe, folder = tiny(**request.param), tmp_path_factory.mktemp("whole")
+    score, network = train(recipe, folder)
+    return recipe, folder, score, weights(network)
+
+
 @pytest.mark.parametrize("stop_at", [1, 8, 11, 13])
-def test_a_training_that_is_stopped_at_any_step_ends_with_the_same_weights(tmp_path, settings, stop_at):
-    recipe = tiny(**settings)
-    whole, network = train(recipe, tmp_path / "whole")
+def test_a_training_that_is_stopped_at_any_step_ends_with_the_same_weights(tmp_path, undisturbed, stop_at):
+    recipe, folder, whole, expected = undisturbed
     steps = 0
 
     def stop():
@@ -115,8 +120,8 @@ def test_a_training_that_is_stopped_at_any_step_ends_with_the_same_weights(tmp_p
     assert not (tmp_path / "parts" / "result.json").exists()
     accuracy, again = train(recipe, tmp_path / "parts")
     assert accuracy == whole
-    assert_same(weights(again), weights(network))
-    lines = [list(csv.DictReader((tmp_path / name / "metrics.csv").open())) for name in ("whole", "parts")]
+    assert_same(weights(again), expected)
+    lines = [list(csv.DictReader((path / "metrics.csv").open())) for path in (folder, tmp_path / "parts")]
     for before, after in zip(*lines, strict=True):
         assert (before["top1"], before["train_loss"]) == (after["top1"], after["train_loss"])
 
@@ -125,11 +130,10 @@ def test_a_training_that_is_stopped_at_any_step_ends_with_the_same_weights(tmp_p
 def test_a_killed_training_goes_on_from_its_last_checkpoint(tmp_path, kill_at):
     settings = [f"base={tmp_path / 'recipe.yaml'}", "checkpoint_steps=4"]
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(TINY))
-    command = [sys.executable, str(SCRIPT), str(tmp_path / "run")]
-    assert subprocess.run([*command, str(kill_at), *settings]).returncode == -9
+    assert forked.run(SCRIPT, tmp_path / "run", kill_at, *settings) == -9
     state = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
     assert state["step"] == {5: 4, 14: 11}[kill_at]
-    subprocess.run([*command, "-1", *settings], check=True)
+    assert forked.run(SCRIPT, tmp_path / "run", -1, *settings) == 0
     torch.set_num_threads(1)  # as in the processes
     assert_same(load_file(tmp_path / "run" / "last" / "model.safetensors"), weights(train(tiny())[1]))
 
