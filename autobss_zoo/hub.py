@@ -26,7 +26,7 @@ from .configuration import CONFIG_NAME, ComposedConfiguration, Configuration
 from .cost import Setting
 from .errors import UnknownNameError, WeightsError, shown
 from .families import family_of
-from .files import replacing
+from .files import making, replacing
 from .models import MODULE, setting_of
 from .names import FROM_CODE
 from .timm_private import PretrainedCfg, save_config_for_hf
@@ -59,8 +59,7 @@ def save_pretrained(
     if about is None or not (about.architecture or hasattr(model, "num_classes")):  # as of a network of features
         raise WeightsError(f"expected a classifier, detector or segmenter of autobss_zoo, got {type(model).__name__}")
     target = Path(directory)
-    target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target, prefix=".saving-") as folder:
+    with making(target), tempfile.TemporaryDirectory(dir=target, prefix=".saving-") as folder:
         temporary = Path(folder)
         # safetensors keeps neither shared memory (tied weights) nor memory formats (channels_last).
         contiguous = torch.contiguous_format

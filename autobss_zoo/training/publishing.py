@@ -14,7 +14,7 @@ import torch
 from .. import registry
 from ..cards import trained_card, write_card
 from ..errors import TrainingError, WeightsError
-from ..files import write_atomically
+from ..files import making, write_atomically
 from ..hub import from_pretrained
 from ..names import check_name
 from ..plots import COLOURS, save
@@ -69,6 +69,7 @@ def publish(
     """
     run, to = Path(run), Path(to)
     result, settings = _finished(run)
+    curve = _curve(run / "metrics.csv")
     name = name if name is not None else settings.model
     tag = tag if tag is not None else settings.data
     target = to / f"{name}.{tag}"
@@ -86,10 +87,10 @@ def publish(
         "machine": result["machine"],
         "accuracy": {**accuracy.as_dict(), "text": _in_words(accuracy)},
     }
-    to.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=to, prefix=".publishing-") as temporary:
+    with making(to), tempfile.TemporaryDirectory(dir=to, prefix=".publishing-") as temporary:
         folder = Path(temporary) / "new"
         _write(run, folder, facts, settings)
+        _plot(curve, folder / "curve.png")
         stated = settings.model_dump(mode="json", exclude_defaults=True)
         write_card(folder, trained_card(network, facts, stated, card_text), before=target)
         if onnx:
@@ -110,6 +111,10 @@ def _finished(run: Path) -> tuple[dict[str, Any], TrainingRecipe]:
     except FileNotFoundError:
         text = "there is no finished training here; `autobss train` makes one, or goes on with it"
         raise TrainingError(f"{run}: {text}") from None
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{run / 'result.json'}: is no result of a training: {error}") from None
+    if not isinstance(result, dict) or not isinstance(result.get("machine"), str):
+        raise TrainingError(f"{run / 'result.json'}: is no result of a training: it states no machine")
     settings = TrainingRecipe.load(run / "recipe.yaml", {"data_dir": None})[0]
     if settings.task != "classification":
         text = "publishing is for classifiers; share its folder last/ by autobss_zoo.push_to_hub"
@@ -133,7 +138,6 @@ def _write(run: Path, folder: Path, facts: dict[str, Any], settings: TrainingRec
     write_atomically(folder / CONFIG_NAME, json.dumps({**config, "published": facts}, indent=2).encode())
     write_atomically(folder / "recipe.yaml", write_yaml(settings.model_dump(mode="json")).encode())
     shutil.copy(run / "metrics.csv", folder)
-    _plot(run / "metrics.csv", folder / "curve.png")
 
 
 def upload(folder: str | Path, repo_id: str, *, token: str | None = None, private: bool = False) -> str:
@@ -173,17 +177,24 @@ def _in_words(accuracy: Accuracy) -> str:
     return f"Top-1 {accuracy.top1:.2f}% on the {accuracy.images:,} test images ({interval})"
 
 
-def _plot(metrics: Path, path: Path) -> None:
+def _curve(metrics: Path) -> dict[str, list[tuple[int, float]]]:
+    """The training's loss and accuracies, each with its epoch."""
+    try:
+        with open(metrics, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        columns = ("train_loss", "top1")
+        return {name: [(int(row["epoch"]), float(row[name])) for row in rows if row[name]] for name in columns}
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise TrainingError(f"{metrics}: is no record of a training: {error}") from None
+
+
+def _plot(curve: dict[str, list[tuple[int, float]]], path: Path) -> None:
     """The training's loss and the accuracies by epoch. Needs the extra `autobss-zoo[plot]`."""
     from matplotlib.figure import Figure
 
-    with open(metrics, encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
     figure = Figure(figsize=(7, 3.2), layout="constrained")
-    for axes, column, title, colour in zip(
-        figure.subplots(1, 2), ("train_loss", "top1"), ("training loss", "top-1, %"), COLOURS, strict=False
-    ):
-        points = [(int(row["epoch"]), float(row[column])) for row in rows if row[column]]
+    titles = ("training loss", "top-1, %")
+    for axes, points, title, colour in zip(figure.subplots(1, 2), curve.values(), titles, COLOURS, strict=False):
         axes.plot(*zip(*points, strict=True), marker="o", markersize=3, color=colour)
         axes.set_title(title, fontsize=11)
         axes.set_xlabel("epoch")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -104,6 +105,21 @@ def test_damaged_weights_are_refused(published, tmp_path):
     (copy / "model.safetensors").write_bytes(content)
     source = 'import autobss_zoo; autobss_zoo.create_model("tiny_autobss", pretrained=True)'
     assert "expected weights with sha256" in python(source, tmp_path / "zoo")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("metrics.csv", None), ("metrics.csv", b"\x80"), ("metrics.csv", b"epoch,top1\n1,a\n"), ("result.json", b"[]")],
+)
+def test_broken_trainings_are_named_and_leave_nothing(run, tmp_path, name, content):
+    copy = shutil.copytree(run, tmp_path / "run")
+    if content is None:
+        (copy / name).unlink()
+    else:
+        (copy / name).write_bytes(content)
+    with pytest.raises(TrainingError, match=f"run/{name}: is no "):
+        publish(copy, tmp_path / "zoo" / "inner", name="tiny")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_broken_folders_of_published_networks_are_named(published, tmp_path):
