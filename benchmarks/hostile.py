@@ -381,10 +381,12 @@ def foreign_folders(r: Random, made: Made) -> Case:
 @bad
 def weights_files(r: Random, made: Made) -> Case:
     good = (made.folder / "network" / "model.safetensors").read_bytes()
-    name = put(r.choice(("w.safetensors", "w.pth", "w.bin", "odd\nname.pth")), spoilt(r, good))
+    content, header = spoilt(r, good), 8 + int.from_bytes(good[:8], "little")
+    name = put(r.choice(("w.safetensors", "w.pth", "w.bin", "odd\nname.pth")), content)
+    refused = len(content) != len(good) or content[:header] != good[:header]  # else weights like any others
     if r.random() < 0.5:
-        return Case(["export", CODE, "out.onnx", "--in-chans", "1", "--num-classes", "10", "--weights", name])
-    return Case(["evaluate", CODE, "--data", "digits", "--weights", name])
+        return Case(["export", CODE, "out.onnx", "--in-chans", "1", "--num-classes", "10", "--weights", name], refused)
+    return Case(["evaluate", CODE, "--data", "digits", "--weights", name], refused)
 
 
 @bad
