@@ -36,7 +36,8 @@ def test_list(capsys):
 
 
 def test_list_finds_nothing(capsys):
-    assert run(capsys, "list", "x*") == (1, "", "autobss: no network matches\n")
+    said = "autobss: error: no network matches 'x*' and the options; `autobss list` lists all\n"
+    assert run(capsys, "list", "x*") == (1, "", said)
     assert run(capsys, "list", "maskrcnn*", "--pretrained", "--json")[:2] == (1, "[]\n")
 
 

@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..console import add_verb, print_rich
+from autobss_zoo.errors import shown
+
+from ..console import add_verb, complain, print_rich
 from .numbers import integer
 
 if TYPE_CHECKING:
@@ -91,7 +93,7 @@ def _recipes(arguments: argparse.Namespace) -> int:
             table.add_row(name, *kind, training["data"], f"{training[unit]:,} {unit}")
         print_rich(table)
     if not names:
-        print("autobss: no recipe matches", file=sys.stderr)
+        complain("error", f"no recipe matches {shown(arguments.pattern)}; `autobss recipes` lists all")
     return 0 if names else 1
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..console import add_verb, make_console, print_rich
+from autobss_zoo.errors import shown
+
+from ..console import add_verb, complain, make_console, print_rich
 from .numbers import integer, sides
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _list(arguments: argparse.Namespace) -> int:
             table.add_row(*row[: len(headings)])
         print_rich(table)
     if not found:
-        print("autobss: no network matches", file=sys.stderr)
+        complain("error", f"no network matches {shown(arguments.pattern)} and the options; `autobss list` lists all")
     return 0 if found else 1
 
 
