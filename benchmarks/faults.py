@@ -41,7 +41,7 @@ from autobss_search.studies.records import Record
 from autobss_search.studies.study import ATTEMPTS, Study
 from autobss_zoo import Code
 
-ROUNDS, BATCH, TIMEOUT = 2, 4, 45.0
+ROUNDS, BATCH, TIMEOUT = 2, 4, 60.0
 TRAINING = {"base": "small/digits", "input_size": 8, "epochs": 20, "holdout": 0.25, "evaluate_every": None}
 TRAINING["checkpoint_steps"] = 4
 SICK = 3  # the seed of the trial that in-trial faults happen to
