@@ -73,6 +73,13 @@ class Family(ABC):
     def build(self, code: Code, **kwargs: Any) -> nn.Module:
         """Build the network of `code`; `kwargs` are those of the timm class (num_classes, drop_path_rate...)."""
 
+    def parts(self, network: Any) -> list[nn.Module]:
+        """The modules of a network that `build` has made, one for each block of its plan and each time it stands there.
+
+        One after the other they compute what the network does in evaluation mode.
+        """
+        return network.parts()
+
     @property
     @abstractmethod
     def first_conv(self) -> str:

@@ -109,6 +109,8 @@ class Block(ABC):
 
     kind: ClassVar[str]
     """The name of the kind of block."""
+    shape: ClassVar[tuple[str, ...]] = ("inputs", "outputs", "side", "kernel", "stride", "hidden", "squeeze_excite")
+    """The figures that, with the kind, say which block it is."""
 
     @property
     def side_out(self) -> Any:
@@ -229,6 +231,7 @@ class InvertedResidual(Block):
     expands: Any = 1
 
     kind = "inverted_residual"
+    shape = (*Block.shape, "expands")
 
     @override
     def layers(self) -> Iterator[Layer]:
@@ -275,6 +278,11 @@ class Plan:
     """A network: its stages, the stem first and the head last."""
 
     stages: tuple[Stage, ...]
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The blocks of all stages in order."""
+        return tuple(block for stage in self.stages for block in stage.blocks)
 
     def figures(self, names: Sequence[str] = FIGURES) -> list[Any]:
         """Figures of the cost of the whole network, in the order of their names."""

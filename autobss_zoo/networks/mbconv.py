@@ -68,6 +68,13 @@ class CodedMBConvNet(EfficientNet):
             for info in self.feature_info:
                 info["reduction"] //= 2
 
+    def parts(self) -> list[nn.Module]:
+        """As of `Family.parts`."""
+        stages: Any = self.blocks
+        blocks = [block for stage in stages for block in stage]
+        head = nn.Sequential(self.conv_head, self.bn2), nn.Sequential(self.global_pool, self.classifier)
+        return [nn.Sequential(self.conv_stem, self.bn1), *blocks, *head]
+
 
 def network_of(stages: Sequence[Sequence[str]], activation: str, **kwargs: Any) -> CodedMBConvNet:
     """A network from timm's texts.

@@ -120,6 +120,13 @@ class CodedResNet(ResNet):
         self.feature_info[0]["num_chs"] = stem
         self.init_weights(zero_init_last=zero_init_last)
 
+    def parts(self) -> list[nn.Module]:
+        """As of `Family.parts`."""
+        pool = [] if isinstance(self.maxpool, nn.Identity) else [self.maxpool]
+        blocks = [block for number in range(1, 5) for block in getattr(self, f"layer{number}")]
+        stem = nn.Sequential(self.conv1, self.bn1, self.act1)
+        return [stem, *pool, *blocks, nn.Sequential(self.global_pool, self.fc)]
+
     def forward_intermediates(
         self, x: Tensor, indices: int | list[int] | None = None, *args: Any, **kwargs: Any
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
