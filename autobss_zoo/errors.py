@@ -38,6 +38,10 @@ class DataError(AutoBSSError, RuntimeError):
     """Data that is missing or broken."""
 
 
+class LatencyError(AutoBSSError, RuntimeError):
+    """A latency that cannot be told: a broken table, or one that lacks a block."""
+
+
 class ExportError(AutoBSSError, RuntimeError):
     """An exported graph that does not equal its network."""
 

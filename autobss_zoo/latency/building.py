@@ -1,0 +1,210 @@
+"""Making a device's table: measure blocks, then fit on whole networks how they add up, and test that on others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..codes import Code
+from ..cost import Setting
+from ..errors import LatencyError
+from ..families import Family, get_family
+from ..models import create_model
+from .blocks import Signature, distinct, kinds, signatures
+from .conditions import Runtime
+from .runners import Runner, conditions, open_runner, steady
+from .table import Errors, Fit, MeasuredBlock, Table, Validation, load_table
+from .timing import time_in_turns
+
+_TOGETHER = 48  # blocks that are measured in turns
+_SECONDS = 0.05  # of a block's runs, about
+_NETWORK_SECONDS = 0.5
+PROTOCOL = (
+    f"medians of runs in turns, {_TOGETHER} blocks at a time, about {_SECONDS:g} s each, and whole networks of "
+    f"{_NETWORK_SECONDS:g} s each, in evaluation mode on random images"
+)
+
+Progress = Callable[[str, float], None]
+"""Told what is being done, and the share of it that is."""
+
+
+def build_table(
+    path: str | Path,
+    family: str,
+    codes: np.ndarray,
+    networks: tuple[np.ndarray, np.ndarray],
+    runtime: Runtime,
+    setting: Setting | None = None,
+    largest_macs: int | None = None,
+    on_progress: Progress = lambda what, share: None,
+) -> Table:
+    """Measure the blocks of codes and write a device's table; what an interrupted call has measured is kept.
+
+    Args:
+        path: The file. One that was begun under the same conditions is gone on with.
+        family: The family's name.
+        codes: Codes, integers of shape (n, m), all of whose blocks are measured, as are the hand-made network's.
+        networks: Codes of whole networks that are measured to fit how blocks add up, at least 4, and others to test it.
+        runtime: How they are run.
+        setting: The images and classes; the family's own when None.
+        largest_macs: Blocks of more MACs are left out; those of the family's hand-made network when None.
+        on_progress: As `Progress`.
+
+    Returns:
+        The table, as it was written.
+
+    Raises:
+        LatencyError: If the file holds another table.
+        ValueError: If the runtime is not here.
+    """
+    kind = get_family(family)
+    setting = kind.setting(setting)
+    if largest_macs is None:
+        largest_macs = int(kind.figure("macs", Code(family, kind.original), setting))
+    table = _begun(Path(path), runtime, kind, setting, largest_macs)
+    with steady(runtime):
+        for blocks, share in _blocks(kind, table, np.vstack([codes, kind.original]), runtime):
+            table = table.changed(blocks=(*table.blocks, *blocks), fit=None, validation=None)
+            table.save(path)
+            on_progress("blocks", share)
+    if table.fit is None:
+        table = _fitted(table, kind, networks, lambda share: on_progress("networks", share))
+        table.save(path)
+    return table
+
+
+def _begun(path: Path, runtime: Runtime, family: Family, setting: Setting, largest_macs: int) -> Table:
+    """The table that a file holds already, or an empty one."""
+    table = Table(
+        conditions=conditions(runtime),
+        protocol=PROTOCOL,
+        family=family.name,
+        largest_macs=largest_macs,
+        **setting.describe(),
+    )
+    if not path.exists():
+        return table
+    kept = load_table(path)
+    for name in ("conditions", "protocol", "family", "input_size", "in_chans", "num_classes", "largest_macs"):
+        if (theirs := getattr(kept, name)) != (ours := getattr(table, name)):
+            raise LatencyError(f"{path}: holds a table of {name} {theirs}, not {ours}; give another file")
+    return kept
+
+
+def _blocks(family: Family, table: Table, codes: np.ndarray, runtime: Runtime) -> Iterable[tuple[list[Any], float]]:
+    """Measure the blocks that the table has not, some together; gives them with the share that is done."""
+    known = {Signature(block.kind, block.shape) for block in table.blocks}
+    wanted = {
+        s: place for s, place in distinct(family.plan(codes, table.setting), len(codes)).items() if s not in known
+    }
+    wanted = {s: place for s, place in wanted.items() if _macs(s) <= table.largest_macs}
+    total, ready = len(wanted) + len(known), {}
+    left = dict(wanted)
+    for place in dict.fromkeys(wanted.values()):
+        for signature, runner in _runners(family, codes[place], table.setting, runtime, left):
+            del left[signature]
+            ready[signature] = runner
+            if len(ready) == _TOGETHER:
+                yield _timed(ready), 1 - len(left) / total
+                ready = {}
+    if ready:
+        yield _timed(ready), 1.0
+
+
+def _macs(signature: Signature) -> int:
+    cls = kinds()[signature.kind]
+    return int(cls(**dict(zip(cls.shape, signature.shape, strict=True))).figures(("macs",))[0])
+
+
+def _runners(
+    family: Family, values: np.ndarray, setting: Setting, runtime: Runtime, wanted: dict[Signature, Any]
+) -> Iterable[tuple[Signature, Runner]]:
+    """Runners of the wanted blocks of a code's network."""
+    code = Code(family.name, tuple(values.tolist()))
+    found = list(signatures(family.plan(code, setting)))
+    if not any(signature in wanted for signature in found):
+        return
+    network = create_model(code, in_chans=setting.in_chans, num_classes=setting.num_classes).eval()
+    for signature, part in zip(found, family.parts(network), strict=True):
+        if signature in wanted:
+            inputs, _, side, *_ = signature.shape
+            yield signature, open_runner(part, (inputs, side, side), runtime)
+
+
+def _timed(ready: dict[Signature, Runner]) -> list[MeasuredBlock]:
+    timings = time_in_turns(list(ready.values()), _SECONDS * len(ready))
+    return [
+        MeasuredBlock(kind=s.kind, shape=s.shape, median=t.median, spread=round(t.spread, 4), n=t.n)
+        for s, t in zip(ready, timings, strict=True)
+    ]
+
+
+def measure_codes(
+    table: Table,
+    codes: np.ndarray,
+    family: str | None = None,
+    on_round: Callable[[float], None] | None = None,
+    setting: Setting | None = None,
+) -> np.ndarray:
+    """The seconds of whole networks as a table's runtime runs them here, measured in turns.
+
+    Args:
+        table: The table.
+        codes: Codes, integers of shape (n, m).
+        family: Of the codes; the table's own when None.
+        on_round: Called after each round with the share that is done.
+        setting: The images and classes; the table's own when None.
+
+    Returns:
+        Medians, shape (n,).
+    """
+    runtime, kind = table.conditions.runtime, get_family(family or table.family)
+    with steady(runtime):
+        every = [Code(kind.name, tuple(values)) for values in codes.tolist()]
+        runners = [_network(kind, code, setting or table.setting, runtime) for code in every]
+        timings = time_in_turns(runners, _NETWORK_SECONDS * len(runners), on_round)
+    return np.array([timing.median for timing in timings])
+
+
+def _network(family: Family, code: Code, setting: Setting, runtime: Runtime) -> Runner:
+    network = create_model(code, in_chans=setting.in_chans, num_classes=setting.num_classes).eval()
+    side = family.stated_side(code) or setting.input_size
+    return open_runner(network, (setting.in_chans, side, side), runtime)
+
+
+def _fitted(
+    table: Table, family: Family, networks: tuple[np.ndarray, np.ndarray], on_round: Callable[[float], None]
+) -> Table:
+    """The table with how its blocks add up, and how well."""
+    codes = np.concatenate(networks)
+    fit, test = slice(len(networks[0])), slice(len(networks[0]), None)
+    halves = [measure_codes(table, codes, None, partial(_part, on_round, done)) for done in (0.0, 0.5)]
+    measured = np.mean(halves, axis=0)
+    cost, (sums, count) = family.cost(codes, table.setting), table.sums(family, codes, table.setting)
+
+    def predicted(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Coefficients of a constant and the columns with the least relative errors, and what they predict."""
+        terms = np.stack([np.ones(len(codes)), *columns], axis=1)
+        relative = terms[fit] / measured[fit, None]
+        scale = abs(relative).max(axis=0)
+        found = np.linalg.lstsq(relative / scale, np.ones(len(relative)), rcond=None)[0] / scale
+        return found, (terms @ found)[test]
+
+    (constant, factor, each), ours = predicted(sums, count)
+    _, macs = predicted(cost.macs)
+    _, both = predicted(cost.macs, cost.activations)
+    validation = Validation(
+        predicted=Errors.of(ours, measured[test]),
+        macs=Errors.of(macs, measured[test]),
+        macs_and_activations=Errors.of(both, measured[test]),
+        repeated=Errors.of(halves[1][test], halves[0][test]),
+    )
+    return table.changed(fit=Fit(constant=constant, factor=factor, each=each), validation=validation)
+
+
+def _part(on_round: Callable[[float], None], done: float, share: float) -> None:
+    on_round(done + share / 2)

@@ -1,0 +1,267 @@
+"""A device's file: the measured blocks of a family's networks, how they add up, and how well. No torch is needed."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ..codes import Code
+from ..cost import Setting
+from ..errors import LatencyError, shown
+from ..families import Family, get_family
+from ..families.plan import Block
+from ..files import write_atomically
+from ..limits import Number, Text, Whole
+from .blocks import BlockTimes, Signature, kinds, named
+from .conditions import Conditions
+
+_MOST = 64 << 20  # bytes of a file
+Seconds = Annotated[Number, Field(gt=0)]
+Figure = Annotated[Whole, Field(ge=0, le=1 << 40)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MeasuredBlock(_Part):
+    """A block that was measured.
+
+    Attributes:
+        kind: The kind of block.
+        shape: The figures that the kind names, its input channels first.
+        median: Seconds.
+        spread: The interquartile range relative to the median.
+        n: How many runs.
+    """
+
+    kind: Text
+    shape: tuple[Figure, ...]
+    median: Seconds
+    spread: Annotated[Number, Field(ge=0)]
+    n: Annotated[Whole, Field(gt=0)]
+
+    @model_validator(mode="after")
+    def _is_a_block(self) -> MeasuredBlock:
+        if self.kind not in kinds() or len(self.shape) != len(kinds()[self.kind].shape):
+            raise ValueError(f"kind: expected one of {', '.join(kinds())} and its figures, got {shown(self.kind)}")
+        return self
+
+
+class Fit(_Part):
+    """How blocks add up to a network: constant + factor * (sum of blocks) + each * (number of blocks), in seconds.
+
+    A block by itself also takes the time to call the runtime, and finds its weights in the cache; fitted on whole
+    networks.
+    """
+
+    constant: Number
+    factor: Annotated[Number, Field(gt=0)]
+    each: Number
+
+
+class Errors(_Part):
+    """How far predictions were from what was measured.
+
+    Attributes:
+        networks: How many.
+        rmspe: The root of the mean squared relative error.
+        within_5, within_10: The share of networks that were missed by at most 5 and 10%.
+        rank_correlation: Kendall's tau.
+        bias: The mean relative error.
+    """
+
+    networks: Whole
+    rmspe: Number
+    within_5: Number
+    within_10: Number
+    rank_correlation: Number
+    bias: Number
+
+    @classmethod
+    def of(cls, predicted: np.ndarray, measured: np.ndarray) -> Errors:
+        """Of two arrays of shape (n,)."""
+        from scipy.stats import kendalltau
+
+        off = predicted / measured - 1
+        figures = {
+            "rmspe": np.sqrt((off**2).mean()),
+            "within_5": (abs(off) <= 0.05).mean(),
+            "within_10": (abs(off) <= 0.10).mean(),
+            "rank_correlation": np.nan_to_num(kendalltau(predicted, measured).statistic),
+            "bias": off.mean(),
+        }
+        return cls(networks=len(off), **{name: round(float(figure), 5) for name, figure in figures.items()})
+
+    def __str__(self) -> str:
+        return (
+            f"RMSPE {self.rmspe:.1%}, within 5% {self.within_5:.0%}, within 10% {self.within_10:.0%}, "
+            f"Kendall's tau {self.rank_correlation:.2f}, bias {self.bias:+.1%} ({self.networks} networks)"
+        )
+
+
+class Validation(_Part):
+    """Errors on whole networks that nothing was fitted to.
+
+    Attributes:
+        predicted: Of the table.
+        macs: Of a line through MACs, fitted on the networks that the table was fitted on.
+        macs_and_activations: Of a plane through both.
+        repeated: Of measuring the same networks again.
+    """
+
+    predicted: Errors
+    macs: Errors
+    macs_and_activations: Errors
+    repeated: Errors
+
+
+class Table(_Part):
+    """The latency of a family's networks on one device, in one runtime.
+
+    Attributes:
+        conditions: Where and how it was measured.
+        protocol: How, in words.
+        family: The family's name.
+        input_size, in_chans, num_classes: Of the networks that it was made for.
+        largest_macs: Blocks of more MACs were not measured: no network within such a budget has them.
+        blocks: What was measured.
+        fit: How they add up; None until all is measured.
+        validation: How well.
+    """
+
+    format: Literal["autobss latency table 1"] = "autobss latency table 1"
+    conditions: Conditions
+    protocol: Text
+    family: Text
+    input_size: Whole
+    in_chans: Whole
+    num_classes: Whole
+    largest_macs: Whole
+    blocks: tuple[MeasuredBlock, ...] = ()
+    fit: Fit | None = None
+    validation: Validation | None = None
+
+    @property
+    def setting(self) -> Setting:
+        """The images and classes that it was made for."""
+        return Setting(self.input_size, self.in_chans, self.num_classes)
+
+    @cached_property
+    def identity(self) -> str:
+        """The SHA-256 of all that predictions depend on."""
+        text = self.model_dump_json(include={"conditions", "family", "blocks", "fit", "largest_macs"})
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @cached_property
+    def _times(self) -> BlockTimes:
+        return BlockTimes({Signature(block.kind, block.shape): block.median for block in self.blocks})
+
+    def sums(self, family: Family, codes: np.ndarray, setting: Setting | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The sum of the blocks' seconds, and the number of blocks, of codes of shape (n, m); both of shape (n,).
+
+        The sum is infinite for a network with a block that is larger than any measured one.
+
+        Raises:
+            LatencyError: If a block was not measured; the message names it.
+        """
+        n, seconds, count = len(codes), np.zeros(len(codes)), np.zeros(len(codes), np.int64)
+        unknown: dict[Signature, None] = {}
+        for block in family.plan(codes, setting or self.setting).blocks:
+            times = np.broadcast_to(block.times, n)
+            found = self._times.of(block, n)
+            if missing := np.flatnonzero(np.isnan(found) & (times > 0)).tolist():
+                large = _macs(block, n)[missing] > self.largest_macs
+                found[np.array(missing)[large]] = np.inf
+                for place in np.array(missing)[~large].tolist():
+                    unknown[_signature(block, place, n)] = None
+            seconds += np.where(times > 0, found * times, 0)
+            count += times
+        if unknown:
+            raise LatencyError(f"{family.name}: the table has no {named(unknown)}; measure them: autobss latency build")
+        return seconds, count
+
+    def predict(self, codes: Code | np.ndarray, setting: Setting | None = None, family: str | None = None) -> Any:
+        """The latency of codes in seconds.
+
+        Args:
+            codes: A code, or an integer array of shape (n, m).
+            setting: The images and classes; the table's own when None.
+            family: Of an array of codes: the table's own, or with _r the same with the side of the images in its codes.
+
+        Returns:
+            A float, or an array of shape (n,); infinite where a block is larger than any that was measured.
+
+        Raises:
+            LatencyError: If the table is not finished, or a block was not measured.
+        """
+        if self.fit is None:
+            raise LatencyError("the table is not finished: run the command that began it again")
+        if isinstance(codes, Code):
+            return float(self._total(get_family(codes.family), np.array([codes.values]), setting)[0])
+        return self._total(get_family(family or self.family), np.asarray(codes), setting)
+
+    def _total(self, family: Family, codes: np.ndarray, setting: Setting | None) -> np.ndarray:
+        assert self.fit is not None
+        self.check_family(family.name)
+        seconds, count = self.sums(family, codes, setting)
+        return self.fit.constant + self.fit.factor * seconds + self.fit.each * count
+
+    def check_family(self, name: str) -> None:
+        """Do nothing if the table is of this family, or of the same with the side of the images in its codes or not.
+
+        Raises:
+            LatencyError: If it is of another.
+        """
+        if get_family(name).inner != get_family(self.family).inner:
+            raise LatencyError(f"the table is of {self.family}, and has nothing of {name}")
+
+    def rescaled(self, ratio: float) -> Table:
+        """The table with all its predictions multiplied, as for a machine that has become slower."""
+        assert self.fit is not None
+        return self.changed(fit=Fit(**{name: ratio * value for name, value in self.fit}))
+
+    def changed(self, **fields: Any) -> Table:
+        """The table with other values of some fields."""
+        return Table(**{**{name: getattr(self, name) for name in Table.model_fields}, **fields})
+
+    def save(self, path: str | Path) -> None:
+        """Write it as JSON, whole or not at all."""
+        text = self.model_dump_json(indent=1)
+        write_atomically(path, (text + "\n").encode())
+
+
+def load_table(path: str | Path) -> Table:
+    """Read a device's file.
+
+    Raises:
+        LatencyError: If there is none, or it is broken.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > _MOST:
+            raise LatencyError(f"{path}: expected a file of up to {_MOST:,} bytes")
+        return Table.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)[0]
+        place = ".".join(map(str, wrong["loc"]))
+        raise LatencyError(
+            f"{path}: is no latency table: {place}: {wrong['msg']}, got {shown(wrong['input'])}"
+        ) from None
+    except OSError as error:
+        raise LatencyError(f"{path}: {error.strerror or error}") from None
+
+
+def _macs(block: Block, n: int) -> np.ndarray:
+    """The MACs of one of the blocks, shape (n,)."""
+    (macs,) = type(block)(**{**vars(block), "times": 1}).figures(("macs",))
+    return np.broadcast_to(macs, n)
+
+
+def _signature(block: Block, place: int, n: int) -> Signature:
+    return Signature(block.kind, tuple(int(np.broadcast_to(getattr(block, name), n)[place]) for name in block.shape))
