@@ -51,7 +51,7 @@ cards: $(READY)  ## write model_cards/ and docs/costs.md from the registry
 
 benchmarks: $(READY)  ## every figure that README states, but for the next two
 	for script in closed_form import_time throughput training_speed small_data small_recipes search_speed detectors \
-		engine_overhead large_study faults; do \
+		engine_overhead large_study faults latency; do \
 		$(BIN)/python benchmarks/$$script.py --write || exit 1; done
 
 peers: $(READY)  ## AutoBSS beside other searchers: make peers TABLE=Results_MobileNet.json (hours; goes on where it was)

@@ -98,7 +98,7 @@ def test_from_a_budget_to_a_model_file(tmp_path, capsys):
         (
             ["search", "--train", "small/digits", "--space", "mnv2_small", "--budget", "x=3"],
             2,
-            "expected macs or params or activations, got x",
+            "expected macs or params or activations or latency, got x",
         ),
         (
             ["search", "--train", "small/digits", "--space", "mnv2_small", "--budget", "lots"],

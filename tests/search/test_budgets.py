@@ -53,7 +53,7 @@ def test_several_costs_at_once_and_any_registered_one():
         assert max(sum(code.layers) for code in RandomSearch(space).propose([], 0, 20)) <= 8
     finally:
         del COSTS["depth"]
-    with pytest.raises(SpaceError, match="expected macs or params or activations, got depth"):
+    with pytest.raises(SpaceError, match="expected macs or params or activations or latency, got depth"):
         load_space({"base": "mnv2_small", "budget": {"depth": 8}})
     with pytest.raises(SpaceError, match="expected macs of a detector, got params"):
         get_space("maskrcnn_r50", params="30M")

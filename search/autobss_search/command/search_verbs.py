@@ -38,6 +38,7 @@ def add_commands(commands: Any) -> None:
     verb.add_argument(
         "--budget", metavar="MAX", help="MACs, e.g. 10M; or macs=9M..10M,params=1M (the hand-made code's)"
     )
+    verb.add_argument("--device", metavar="FILE", help="the device's table, for a budget such as latency=9ms or 0.75x")
     source = verb.add_mutually_exclusive_group()
     source.add_argument("--train", metavar="RECIPE", help="what trains each code (`autobss recipes`)")
     source.add_argument("--table", metavar="FILE", help="a table of finished trainings to look scores up in")
@@ -90,6 +91,8 @@ def _search(arguments: argparse.Namespace) -> int:
         given["training"] = {"base": arguments.train}
     if arguments.data_dir is not None:
         given["training"] = {**given.get("training", {}), "data_dir": arguments.data_dir}
+    if arguments.device is not None:
+        given["budget"] = {**parse_budget(given.get("budget", {})), "device": arguments.device}
     changes = parse_settings(arguments.set)
     for values in (given, changes):
         if "budget" in values:
@@ -159,6 +162,9 @@ def _drive(study: Study) -> int:
         except KeyboardInterrupt:
             console.print(f"interrupted; `autobss resume {study.folder}` goes on", highlight=False)
             raise
+    from ..studies.verified import verify
+
+    verify(study.folder, study.searcher.space, answer)
     _show(study.folder, study.records, answer, study.searcher.direction, 10)
     return 0
 
@@ -185,7 +191,7 @@ def _show(folder: Path, records: list[Record], answer: Code | None, direction: s
         for name in ("score", "round", "trial", *best[0].costs):
             table.add_column(name, justify="right", no_wrap=True)
         for r in best:
-            costs = (f"{cost:,.0f}" for cost in r.costs.values())
+            costs = (f"{cost:,.0f}" if cost >= 1000 else f"{cost:.4g}" for cost in r.costs.values())
             table.add_row(
                 f"{r.code}{' *' if r.code == answer else ''}", f"{r.value:.6g}", str(r.round + 1), str(r.number), *costs
             )
@@ -196,10 +202,13 @@ def _show(folder: Path, records: list[Record], answer: Code | None, direction: s
 
 
 def _show_network(folder: Path, record: Record) -> None:
+    from ..studies.verified import read_verified
     from ..studies.winner import model_path
 
     with suppress(StudyError):
         print(f"its trained network: {model_path(folder, record)}")
+    if found := read_verified(folder, record.code):
+        print(found)
 
 
 def _show_faults(folder: Path) -> None:

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from autobss_zoo.cost import Cost
     from autobss_zoo.families import StageRow
 
-_NETWORK = "a name that `autobss list` shows, a quoted code, a folder of a trained network, or OWNER/NAME on the Hub"
+NETWORK = "a name that `autobss list` shows, a quoted code, a folder of a trained network, or OWNER/NAME on the Hub"
 _MOST = 65536  # far beyond it, MACs do not fit 64 bits
 
 
 def add_commands(commands: Any) -> None:
     """Add the verbs to argparse's subparsers."""
-    network: dict[str, Any] = {"metavar": "NAME_OR_CODE", "help": _NETWORK}
+    network: dict[str, Any] = {"metavar": "NAME_OR_CODE", "help": NETWORK}
 
     verb = add_verb(commands, "list", _list, "list the networks of the registry")
     verb.add_argument("pattern", nargs="?", default="", metavar="PATTERN", help="wildcards, e.g. 'resnet*'")

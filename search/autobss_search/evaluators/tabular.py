@@ -148,7 +148,9 @@ class Table(Evaluator):
             raise SpaceError(f"space: a table's codes are its own; leave {space!r} out")
         if odd := budget.keys() - {"macs"}:
             raise SpaceError(f"budget: expected macs, got {', '.join(sorted(odd))}")
-        lower, upper = parse_bounds(budget["macs"]) if budget else (0, None)
+        lower, upper = parse_bounds(budget["macs"]) if budget else (0.0, None)
+        if isinstance(lower, str) or isinstance(upper, str):
+            raise SpaceError(f"budget: macs: a table has no hand-made network; give amounts, not {budget['macs']}")
         return self.space(macs=upper, lower=lower)
 
     def space(self, fraction: float = 1.0, macs: float | None = None, lower: float = 0) -> Space:

@@ -1,6 +1,8 @@
 """Which codes may be searched, under which budgets. No torch is needed."""
 
-from .budgets import COSTS, Constraint, Counted, each, parse_amount, parse_budget, register_cost
+from . import latency
+from .amounts import parse_amount
+from .budgets import COSTS, Constraint, Counted, each, parse_budget, register_cost
 from .declared import get_space, list_spaces, load_space
 from .space import Dimension, Space
 
@@ -12,6 +14,7 @@ __all__ = [
     "Space",
     "each",
     "get_space",
+    "latency",
     "list_spaces",
     "load_space",
     "parse_amount",

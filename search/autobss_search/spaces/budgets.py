@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,10 @@ from autobss_zoo.families import get_family
 from autobss_zoo.families.detectors import DetectorKind
 
 from ..errors import SpaceError
+from .amounts import Bound, parse_amount, parse_bounds
 
-_SUFFIXES = {"": 1, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9}
-_AMOUNT = re.compile(r"\s*((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?)\s*([KMBG]?)\s*", re.IGNORECASE | re.ASCII)
-_LARGEST = 1e24
+DEVICE = "device"
+"""The key of a budget that names a device's table of latencies."""
 _PRICEY = 5.0  # seconds of a constraint's calls to warn of
 
 CostFunction = Callable[[np.ndarray], np.ndarray]
@@ -110,11 +110,13 @@ class Counted:
         family: The family's name.
         setting: What they are counted with, the input size included.
         detector: The detector that is counted over the codes' backbones, if it is one.
+        device: The file of a device's latencies, if one was named.
     """
 
     family: str
     setting: Setting
     detector: DetectorKind | None = None
+    device: str | None = None
 
     def describe(self) -> dict[str, Any]:
         """It as plain values."""
@@ -164,25 +166,30 @@ class NamedCost:
     Attributes:
         make: Makes its function.
         monotone: As of `Constraint`.
+        parse: Reads an amount of it.
     """
 
     make: CostMaker
     monotone: bool
+    parse: Callable[[Any], float] = parse_amount
 
 
 COSTS: dict[str, NamedCost] = {}
 """Every cost that budgets can name."""
 
 
-def register_cost(name: str, make: CostMaker, monotone: bool = False) -> None:
+def register_cost(
+    name: str, make: CostMaker, monotone: bool = False, parse: Callable[[Any], float] = parse_amount
+) -> None:
     """Make a cost known by a name, so that spaces, recipes and `--budget` can bound it.
 
     Args:
         name: The name.
         make: Makes the function of a `Constraint` of a `Counted`; it may raise a SpaceError.
         monotone: As of `Constraint`.
+        parse: Reads an amount, as "9ms"; a number, or one with a suffix such as 300M, by default.
     """
-    COSTS[name] = NamedCost(make, monotone)
+    COSTS[name] = NamedCost(make, monotone, parse)
 
 
 for _figure in FIGURES:
@@ -241,51 +248,11 @@ class each:  # noqa: N801  # reads as a function
         return {"each": describe(self.function), "family": self.family}
 
 
-def parse_amount(value: Any) -> float:
-    """A number, or one with the suffix K, M, B or G: "1.81B" -> 1.81e9.
-
-    Raises:
-        SpaceError: If it is neither, or not positive.
-    """
-    known = isinstance(value, (str, int, float, np.number)) and not isinstance(value, bool)
-    if known and isinstance(value, int) and value.bit_length() > 64:
-        known = False
-    match = _AMOUNT.fullmatch(str(value)) if known else None
-    amount = float(match[1]) * _SUFFIXES[match[2].upper()] if match else 0.0
-    if not 0 < amount <= _LARGEST:
-        raise SpaceError(f"expected a positive amount such as 300M or 1.81B, got {shown(value)}")
-    return int(amount) if amount == int(amount) else amount
-
-
-def parse_bounds(value: Any) -> tuple[float, float]:
-    """The lower and the upper bound that a budget's value means: "10M", "9M..10M", "9M.." or [9M, 10M].
-
-    Raises:
-        SpaceError: If it is none of these.
-    """
-    if isinstance(value, (list, tuple)) and len(value) == 2:
-        low, high = value
-    elif isinstance(value, str) and ".." in value:
-        low, _, high = value.partition("..")
-    else:
-        low, high = None, value
-    no_low, no_high = _is_open(low, 0), _is_open(high, math.inf)
-    if no_low and no_high:
-        raise SpaceError(f"expected an amount such as 300M, or a range such as 270M..300M, got {shown(value)}")
-    return 0 if no_low else parse_amount(low), math.inf if no_high else parse_amount(high)
-
-
-def _is_open(bound: Any, number: float) -> bool:
-    """Whether a bound is left out: nothing, or the number that bounds nothing."""
-    text = isinstance(bound, str) and not bound.strip()
-    return bound is None or text or (type(bound) in (int, float) and bound == number)
-
-
 def parse_budget(budget: str | float | Mapping[str, Any]) -> dict[str, Any]:
     """Bounds by their names, as numbers.
 
     "10M" and "macs=10M" are {"macs": 10_000_000}, the largest cost allowed; "macs=9M..10M" is
-    {"macs": [9_000_000, 10_000_000]}.
+    {"macs": [9_000_000, 10_000_000]}. "0.75x", of the hand-made network's, stays a text, and so does the `device`.
 
     Raises:
         SpaceError: If a part is none of these.
@@ -300,15 +267,27 @@ def parse_budget(budget: str | float | Mapping[str, Any]) -> dict[str, Any]:
             raise SpaceError(f"budget: expected a bound for each cost once, got {shown(named)}")
     if not isinstance(budget, Mapping):
         raise SpaceError(f"budget: expected a text or a mapping of costs to amounts, got {shown(budget)}")
-    bounds = {name: _named_bounds(name, value, "budget: ") for name, value in budget.items()}
-    return {name: [low, high if high < math.inf else None] if low else high for name, (low, high) in bounds.items()}
+    out: dict[str, Any] = {}
+    for name, value in budget.items():
+        if name == DEVICE:
+            out[name] = _device(value, "budget: ")
+            continue
+        low, high = _named_bounds(name, value, "budget: ")
+        out[name] = [low, high if high != math.inf else None] if low else high
+    return out
 
 
-def _named_bounds(name: Any, value: Any, where: str) -> tuple[float, float]:
+def _device(value: Any, where: str) -> str:
+    if not isinstance(value, (str, Path)) or not str(value):
+        raise SpaceError(f"{where}device: expected the file of a device's latencies, got {shown(value)}")
+    return str(Path(value).absolute())
+
+
+def _named_bounds(name: Any, value: Any, where: str) -> tuple[Bound, Bound]:
     if not isinstance(name, str) or not name:
         raise SpaceError(f"{where}expected the name of a cost, such as macs, got {shown(name)}")
     try:
-        return parse_bounds(value)
+        return parse_bounds(value, COSTS[name].parse if name in COSTS else parse_amount)
     except SpaceError as error:
         raise SpaceError(f"{where}{name}: {error}") from None
 
@@ -317,17 +296,33 @@ def make_constraints(budget: Mapping[str, Any], counted: Counted, where: str = "
     """The constraints of a budget.
 
     Args:
-        budget: By the costs' names their bounds, as `parse_bounds` reads them.
+        budget: By the costs' names their bounds, as `parse_bounds` reads them; as `device` the file of a device's
+            latencies.
         counted: What is counted.
         where: Whose budget it is, for errors.
 
     Raises:
         SpaceError: If there is no such cost, or it cannot be counted.
     """
+    if DEVICE in budget:
+        if not COSTS.keys() & {"latency"} & budget.keys():
+            raise SpaceError(f"{where}budget: device: is for a bound on latency, and there is none")
+        counted = replace(counted, device=_device(budget[DEVICE], f"{where}budget: "))
     out = []
     for name, value in budget.items():
+        if name == DEVICE:
+            continue
         if name not in COSTS:
             raise SpaceError(f"{where}budget: expected {' or '.join(COSTS)}, got {name[:60]}")
-        lower, upper = _named_bounds(name, value, f"{where}budget: ")
-        out.append(Constraint(name, upper, COSTS[name].make(counted), COSTS[name].monotone, lower))
+        bounds, function = _named_bounds(name, value, f"{where}budget: "), COSTS[name].make(counted)
+        lower, upper = (_absolute(bound, function, counted) for bound in bounds)
+        out.append(Constraint(name, upper, function, COSTS[name].monotone, lower))
     return out
+
+
+def _absolute(bound: Bound, function: CostFunction, counted: Counted) -> float:
+    """A bound as a number, where it may be a multiple of the hand-made network's cost."""
+    if not isinstance(bound, str):
+        return bound
+    original = np.array([get_family(counted.family).original])
+    return float(bound.rstrip("x")) * function(original).item()
