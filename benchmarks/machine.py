@@ -13,14 +13,12 @@ from pathlib import Path
 import timm
 import torch
 
+from autobss_zoo.latency.runners import processor
+
 
 def machine() -> str:
     """The machine, the versions and the day, in a line."""
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        name = names[0] if names else name
+    name = processor()
     if torch.cuda.is_available():
         name = f"{torch.cuda.get_device_name()}, {name}"
     versions = f"Python {platform.python_version()}, torch {torch.__version__}, timm {timm.__version__}"

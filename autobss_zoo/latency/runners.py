@@ -34,8 +34,7 @@ def open_runner(module: nn.Module, shape: Sequence[int], runtime: Runtime) -> Ru
         shape: Of its input without the batch, (channels, height, width).
         runtime: How it is run.
 
-    Raises:
-        ValueError: If the runtime is not here: no GPU, or no ONNX Runtime.
+    Called within `steady`.
     """
     inputs = torch.randn(runtime.batch, *shape, generator=torch.Generator().manual_seed(0))
     runner = _onnxruntime(module, inputs) if runtime.name == "onnxruntime" else _pytorch(module, inputs, runtime)
@@ -45,8 +44,6 @@ def open_runner(module: nn.Module, shape: Sequence[int], runtime: Runtime) -> Ru
 
 
 def _pytorch(module: Any, inputs: torch.Tensor, runtime: Runtime) -> Runner:
-    if runtime.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device: cuda: there is no GPU here")
     layout = torch.channels_last if runtime.channels_last else torch.contiguous_format
     place: dict[str, Any] = {"device": runtime.device, "dtype": getattr(torch, runtime.dtype)}
     module, inputs = module.to(**place, memory_format=layout), inputs.to(**place, memory_format=layout)
@@ -72,11 +69,8 @@ def _pytorch(module: Any, inputs: torch.Tensor, runtime: Runtime) -> Runner:
 
 
 def _onnxruntime(module: nn.Module, inputs: torch.Tensor) -> Runner:
-    try:
-        import onnx  # noqa: F401  # what torch exports with
-        import onnxruntime
-    except ImportError as error:
-        raise ValueError(f"runtime: onnxruntime: {error}; pip install 'autobss-zoo[onnx]'") from None
+    import onnxruntime
+
     graph: Any = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
@@ -99,10 +93,26 @@ def _onnxruntime(module: nn.Module, inputs: torch.Tensor) -> Runner:
     return run
 
 
+def _check_here(runtime: Runtime) -> None:
+    if runtime.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device: cuda: there is no GPU here")
+    if runtime.name == "onnxruntime":
+        try:
+            import onnx  # noqa: F401  # what torch exports with
+            import onnxruntime  # noqa: F401
+        except ImportError as error:
+            raise ValueError(f"runtime: onnxruntime: {error}; pip install 'autobss-zoo[onnx]'") from None
+
+
 @contextmanager
 def steady(runtime: Runtime) -> Iterator[None]:
-    """Time undisturbed: on as many cores as threads, where the system lets a process choose, without collecting."""
-    threads, cores = torch.get_num_threads(), _cores()
+    """Time undisturbed: on as many cores as threads, where the system lets a process choose, without collecting.
+
+    Raises:
+        ValueError: If the runtime is not here: no GPU, or no ONNX Runtime.
+    """
+    _check_here(runtime)
+    threads, cores, collecting = torch.get_num_threads(), _cores(), gc.isenabled()
     torch.set_num_threads(runtime.threads)
     if cores and runtime.device == "cpu" and len(cores) >= runtime.threads:
         os.sched_setaffinity(0, sorted(cores)[-runtime.threads :])  # the first ones serve the system's interrupts
@@ -111,7 +121,8 @@ def steady(runtime: Runtime) -> Iterator[None]:
     try:
         yield
     finally:
-        gc.enable()
+        if collecting:
+            gc.enable()
         torch.set_num_threads(threads)
         if cores:
             os.sched_setaffinity(0, cores)
@@ -122,7 +133,12 @@ def _cores() -> set[int]:
 
 
 def conditions(runtime: Runtime) -> Conditions:
-    """This machine, its versions, and how networks are run on it."""
+    """This machine, its versions, and how networks are run on it.
+
+    Raises:
+        ValueError: As `steady`.
+    """
+    _check_here(runtime)
     versions = {"python": platform.python_version(), "torch": torch.__version__, "timm": timm.__version__}
     if runtime.name == "onnxruntime":
         import onnxruntime
@@ -130,12 +146,21 @@ def conditions(runtime: Runtime) -> Conditions:
         versions["onnxruntime"] = onnxruntime.__version__
     if runtime.device == "cuda":
         versions["cuda"] = str(torch.version.cuda)
-    processor = torch.cuda.get_device_name() if runtime.device == "cuda" else _processor()
+    name = torch.cuda.get_device_name() if runtime.device == "cuda" else processor()
     system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    return Conditions(processor=processor, system=system, versions=versions, runtime=runtime)
+    return Conditions(processor=name, system=system, versions=versions, runtime=runtime)
 
 
-def _processor() -> str:
+def is_here(stated: Conditions) -> bool:
+    """Whether this is the machine, with the versions, of some conditions."""
+    try:
+        return conditions(stated.runtime) == stated
+    except ValueError:  # it lacks the runtime
+        return False
+
+
+def processor() -> str:
+    """The CPU's name."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -12,7 +12,7 @@ from autobss_search.command.cli import main
 from autobss_search.conformance import check_space
 from autobss_search.errors import SpaceError
 from autobss_search.spaces.amounts import parse_milliseconds
-from autobss_search.spaces.blocks import counted_of, covering_codes
+from autobss_search.spaces.blocks import covering_codes
 from autobss_search.spaces.budgets import parse_budget
 from autobss_search.studies.recipe import SearchRecipe
 from autobss_zoo import Code, Setting, create_model, get_family
@@ -28,7 +28,7 @@ NAMES = ["resnet18", "resnet50", "mnv2", "efficientnet_b0", "resnet18_small", "c
 @pytest.mark.parametrize("name", NAMES)
 def test_covering_codes_have_every_block(name):
     space = get_space(name)
-    counted, family = counted_of(space), get_family(space.family)
+    counted, family = space.constraints[0].function.counted, get_family(space.family)
     codes = covering_codes(space, counted)
     known = distinct(family.plan(codes, counted.setting), len(codes))
     assert len(codes) <= len(known)
@@ -39,7 +39,7 @@ def test_covering_codes_have_every_block(name):
 def a_table(name, setting=None):
     """A table of every block of a space, whose times are not monotone in channels."""
     space = get_space(name, setting=setting)
-    counted, family = counted_of(space), get_family(space.family)
+    counted, family = space.constraints[0].function.counted, get_family(space.family)
     codes = covering_codes(space, counted)
     blocks = [
         MeasuredBlock(kind=s.kind, shape=s.shape, median=seconds(s), spread=0.01, n=9)
@@ -205,6 +205,29 @@ def test_the_command_builds_measures_checks_and_searches(capsys, monkeypatch, tm
     assert " ms is kept (" in out
     assert main(["report", "study"]) == 0
     assert "its latency: predicted " in capsys.readouterr().out
-    for bad in ([*command[:-6], "--on", "cuda"], ["latency", "check", "none.json", "--space", "mnv2"]):
-        assert main(bad) in (1, 2)
-        assert capsys.readouterr().err.count("\n") == 1
+    other = load_table("mine.json").conditions.model_copy(update={"processor": "another"})
+    load_table("mine.json").changed(conditions=other).save("other.json")
+    assert main([*search, "other.json", *short, "--set", "training.warmup_epochs=0", "--folder", "elsewhere"]) == 0
+    assert "its latency" not in capsys.readouterr().out  # this machine's would be no answer
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["build", "--space", "mnv2", "-o", "t.json", "--on", "cuda"], "onnxruntime: runs on cpu"),
+        (["build", "--space", "mnv2", "-o", "t.json", "--on", "cuda", "--runtime", "pytorch"], "there is no GPU here"),
+        (["build", "--space", "maskrcnn_r50", "-o", "t.json"], "--space: maskrcnn_r50: expected classifiers"),
+        (["build", "--space", "params.yaml", "-o", "t.json"], "--space: params.yaml: expected classifiers"),
+        (["build", "--space", "mnv2", "-o", "no/t.json"], "the folder no does not exist"),
+        (["check", "none.json", "--space", "mnv2"], "none.json: No such file"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(arguments, message, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    (tmp_path / "params.yaml").write_text("{base: mnv2_small, budget: {params: 1M}}")
+    assert main(["latency", *arguments]) in (1, 2)
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]

@@ -17,11 +17,11 @@ from .numbers import integer, number
 from .zoo_verbs import NETWORK
 
 if TYPE_CHECKING:
+    from autobss_zoo import Setting
     from autobss_zoo.latency import Table
 
+    from ..spaces.budgets import Constraint
     from ..spaces.space import Space
-
-_HELD_OUT = 100  # of each of two halves: to fit, and to test
 
 
 def add_commands(commands: Any) -> None:
@@ -40,7 +40,7 @@ def add_commands(commands: Any) -> None:
         "--space", required=True, metavar="NAME_OR_FILE", help="a declared space, e.g. mnv2, or a YAML file"
     )
     verb.add_argument("-o", "--output", required=True, type=Path, metavar="FILE.json", help="the table")
-    verb.add_argument("--networks", type=integer(8, 2000), default=_HELD_OUT, help="whole networks, half to test (100)")
+    verb.add_argument("--networks", type=integer(8, 2000), default=100, help="whole networks, half to test (100)")
     _add_runtime(verb)
     _add_images(verb)
 
@@ -121,21 +121,21 @@ def _build(arguments: argparse.Namespace) -> int:
     from autobss_zoo.files import check_output
     from autobss_zoo.latency import Runtime, build_table
 
-    from ..spaces.blocks import counted_of, covering_codes
-    from ..spaces.declared import find_space
+    from ..spaces.blocks import covering_codes
 
     check_output(arguments.output)
     runtime = Runtime.of(name=arguments.runtime, **_runtime(arguments))
-    space = find_space(arguments.space, {}, setting=_setting(arguments))
-    counted = counted_of(space)
+    space, macs = _space(arguments.space, _setting(arguments))
+    counted, half = macs.function.counted, arguments.networks // 2
     with _progress() as advance:
         table = build_table(
             arguments.output,
             counted.family,
             covering_codes(space, counted),
-            (_random(space, arguments.networks // 2, 0.4, 0), _random(space, arguments.networks // 2, 0.93, 1)),
+            (_random(space, macs, half, 0.4, 0), _random(space, macs, half, 0.93, 1)),
             runtime,
             counted.setting,
+            int(macs.upper),
             on_progress=advance,
         )
     print(f"wrote {arguments.output}: {len(table.blocks):,} blocks of {space.family}; {table.conditions}")
@@ -158,36 +158,43 @@ def _show(table: Table) -> None:
 def _check(arguments: argparse.Namespace) -> int:
     from autobss_zoo.latency import load_table
     from autobss_zoo.latency.building import measure_codes
-    from autobss_zoo.latency.runners import conditions
+    from autobss_zoo.latency.runners import is_here
     from autobss_zoo.latency.table import Errors
 
-    from ..spaces.blocks import counted_of
-    from ..spaces.declared import find_space
-
     table = load_table(arguments.table)
-    here = conditions(table.conditions.runtime)
-    if here != table.conditions:
-        print(f"the table was made elsewhere: {table.conditions}; this is {here}")
-    space = find_space(arguments.space, {}, setting=table.setting)
-    codes = _random(space, arguments.networks, 0.93, arguments.seed)
-    predicted = table.predict(codes, family=counted_of(space).family)
+    if not is_here(table.conditions):
+        print(f"the table was made on another machine, or with other versions: {table.conditions}")
+    space, macs = _space(arguments.space, table.setting)
+    codes = _random(space, macs, arguments.networks, 0.93, arguments.seed)
+    predicted = table.predict(codes, family=space.family)
     with _progress() as advance:
-        measured = measure_codes(table, codes, counted_of(space).family, lambda share: advance("networks", share))
+        measured = measure_codes(table, codes, space.family, lambda share: advance("networks", share))
     print(f"{arguments.table} on {len(codes)} fresh codes: {Errors.of(predicted, measured)}")
     ratio = float(np.median(measured / predicted))
-    rescaled = table.rescaled(ratio)
     print(f"measured beside predicted: {ratio:.3f}x; multiplied by that: {Errors.of(ratio * predicted, measured)}")
     if arguments.rescale:
-        rescaled.save(arguments.table)
+        table.rescaled(ratio).save(arguments.table)
         print(f"wrote {arguments.table}: all its times are {ratio:.3f}x what they were")
     return 0
 
 
-def _random(space: Space, n: int, least: float, seed: int) -> np.ndarray:
+def _space(name: str, setting: Setting) -> tuple[Space, Any]:
+    """The space that an option names, and its bound on the MACs of classifiers, within which networks are measured."""
+    from ..spaces.budgets import Figure
+    from ..spaces.declared import find_space
+
+    space = find_space(name, {}, setting=setting)
+    for constraint in space.constraints:
+        function = constraint.function
+        if constraint.name == "macs" and isinstance(function, Figure) and not function.counted.detector:
+            return space, constraint
+    raise ValueError(f"--space: {name}: expected classifiers of the zoo with a bound on macs, or with no budget")
+
+
+def _random(space: Space, macs: Constraint, n: int, least: float, seed: int) -> np.ndarray:
     """Random codes of at least a share of the space's largest MACs, integers of shape (n, m)."""
     from ..searchers.candidates import uniform
 
-    (macs,) = (constraint for constraint in space.constraints if constraint.name == "macs")
     largest = min(macs.upper, macs.costs(space.extremes()[1][None]).item())
     band = space.under(replace(macs, lower=least * largest))
     return space.values(uniform(band, n, np.random.default_rng(seed)))

@@ -19,18 +19,6 @@ _BASES = 32  # random codes around which it is seen what a block depends on
 _MOST = 1 << 18  # codes
 
 
-def counted_of(space: Space) -> Counted:
-    """What a space's codes are networks of, as its budgets count them.
-
-    Raises:
-        SpaceError: If none of them says.
-    """
-    for constraint in space.constraints:
-        if isinstance(counted := getattr(constraint.function, "counted", None), Counted):
-            return counted
-    raise SpaceError(f"{space.family}: nothing is known of the networks")
-
-
 def covering_codes(space: Space, counted: Counted) -> np.ndarray:
     """Codes whose networks have every block of the space's networks, whatever its budgets.
 

@@ -16,7 +16,7 @@ from .amounts import parse_milliseconds
 from .budgets import Counted, register_cost
 
 if TYPE_CHECKING:
-    from autobss_zoo.latency import Table
+    from autobss_zoo.latency.table import Table
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Latency:
 
 @cache
 def _read(path: str, changed: int) -> Table:
-    from autobss_zoo.latency import load_table  # pydantic takes long to import
+    from autobss_zoo.latency.table import load_table  # pydantic takes long to import
 
     return load_table(path)
 
