@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test test-slow test-core test-pythons coverage lint format types cards benchmarks peers asynchronous \
+.PHONY: setup demo test test-slow test-long test-core test-pythons coverage lint format types cards benchmarks peers asynchronous \
 	study clean
 
 setup: $(READY)
@@ -22,7 +22,10 @@ test: $(READY)  ## the fast tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 test-slow: $(READY)  ## the tests that take minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m 'slow and not long'
+
+test-long: $(READY)  ## more of what the slow tests try, outside the gate: every entry exported, every kind of kill
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m long
 
 test-core: $(READY)  ## what needs no torch, without torch, on every Python that the machine has
 	.ci/pythons core
@@ -46,8 +49,9 @@ format: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-cards: $(READY)  ## write model_cards/ and docs/costs.md from the registry
+cards: $(READY)  ## write model_cards/, docs/costs.md and docs/zoo.md from the registry
 	$(BIN)/python -m autobss_zoo.cards
+	$(BIN)/python -m autobss_zoo.gallery
 
 benchmarks: $(READY)  ## every figure that README states, but for the next two
 	for script in closed_form import_time throughput training_speed small_data small_recipes search_speed detectors \

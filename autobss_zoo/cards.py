@@ -19,7 +19,6 @@ from .recipes import resolve
 from .registry import Entry, entries, timm_name, weights_text
 
 ROOT = Path(__file__).parents[1]
-PAPER = '"AutoBSS: An Efficient Algorithm for Block Stacking Style Search" (Zhang, Zhang, Zhong; NeurIPS 2020)'
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
@@ -101,7 +100,7 @@ model = torch.hub.load(<this repository>, "{entry.name}")'''
 
 `{entry.code}`
 
-Found by: {entry.found_by}. Source: {PAPER}, {entry.source}.
+Found by: {entry.found_by}. Source: {entry.paper}, {entry.source}.
 
 ## Stages
 
@@ -295,38 +294,42 @@ above, and has not been examined for bias or for robustness.
 
 
 def costs_table() -> str:
-    """docs/costs.md: printed against measured, of every entry."""
-    rows = [
-        [
-            f"`{e.name}`",
-            e.printed.get("macs", "-"),
-            f"{rounded(e.measured.macs)} ({e.measured.macs:,})",
-            e.printed.get("params", "-"),
-            f"{rounded(e.measured.params)} ({e.measured.params:,})",
-            f"{e.setting.input_size}{', ' + e.counts if e.counts else ''}",
-            e.notes,
-        ]
-        for e in entries().values()
-        if e.of_paper
-    ]
+    """docs/costs.md: printed against measured, of every paper's entries."""
     header = ["network", "MACs, printed", "measured", "parameters, printed", "measured", "pixels, counted", "notes"]
+    papers = dict.fromkeys(entry.paper for entry in entries().values() if entry.paper)
+    tables = "\n\n".join(
+        f"## {paper}\n\n{table(header, [_costs(e) for e in entries().values() if e.paper == paper])}"
+        for paper in papers
+    )
     return f"""<!-- Written by `make cards`; do not edit. -->
 
 # Costs: printed and measured
 
-Every network of {PAPER}. MACs are the
-multiply-accumulates of convolutions and linear layers for one image, which the paper prints as FLOPs; parameters are
+Every network of the papers. MACs are the
+multiply-accumulates of convolutions and linear layers for one image, which the papers print as FLOPs; parameters are
 all learned ones, of the whole detector or segmenter where the network is one. "Measured" is exact: the closed form,
 fvcore's count of the network and the count of the exported ONNX graph agree (of detectors and segmenters: fvcore's
 count).
 
-{table(header, rows)}
+{tables}
 """
+
+
+def _costs(entry: Entry) -> list[str]:
+    return [
+        f"`{entry.name}`",
+        entry.printed.get("macs", "-"),
+        f"{rounded(entry.measured.macs)} ({entry.measured.macs:,})",
+        entry.printed.get("params", "-"),
+        f"{rounded(entry.measured.params)} ({entry.measured.params:,})",
+        f"{entry.setting.input_size}{', ' + entry.counts if entry.counts else ''}",
+        entry.notes,
+    ]
 
 
 def files() -> Mapping[Path, str]:
     """Every generated file and its text."""
-    cards = {ROOT / "model_cards" / f"{name}.md": card(entry) for name, entry in entries().items() if entry.of_paper}
+    cards = {ROOT / "model_cards" / f"{name}.md": card(entry) for name, entry in entries().items() if entry.paper}
     return {**cards, ROOT / "docs" / "costs.md": costs_table()}
 
 

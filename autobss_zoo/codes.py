@@ -79,7 +79,7 @@ class Layout:
 
     def at(self, place: int) -> tuple[str, ...]:
         """The names of the elements of a stage, by its number."""
-        return self._places[place]
+        return self._places.get(place, ())
 
     @cached_property
     def _places(self) -> dict[int | str, tuple[str, ...]]:

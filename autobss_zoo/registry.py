@@ -1,4 +1,4 @@
-"""The named codes: every network of the paper, with its figures and source, and those that were trained here.
+"""The named codes: the papers' networks, with their figures and sources, and those that were trained here.
 
 A published network is a folder <name>.<tag> as `autobss publish` writes it. The package's own are in its folder
 published/; folders that the environment variable AUTOBSS_ZOO names (separated as in PATH) add a user's.
@@ -6,6 +6,7 @@ published/; folders that the environment variable AUTOBSS_ZOO names (separated a
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from .codes import Code
 from .cost import Cost, Setting
 from .errors import UnknownNameError, WeightsError, did_you_mean, shown
 from .families import Family, family_of
+from .latencies import latencies
 from .names import check_name
 
 
@@ -32,6 +34,7 @@ class Entry:
         code: The block-stacking code.
         found_by: "original", "random", "uniform" or "autobss"; of published networks also other words.
         source: The paper's tables, or the study that found the code.
+        paper: Title, authors and place of the paper; empty for networks that were published after it.
         printed: The paper's macs and params as it prints them, e.g. {"macs": "4.03B", "params": "23.73M"}; empty where
             it prints none.
         measured: Exact macs, params and activations; macs and activations are of what `counts` says.
@@ -53,6 +56,7 @@ class Entry:
     measured: Cost
     recipe: str
     setting: Setting
+    paper: str = ""
     accuracy: Mapping[str, float] = field(default_factory=dict)
     task: str = "classification"
     architecture: str = ""
@@ -61,20 +65,26 @@ class Entry:
     weights: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
-    def of_paper(self) -> bool:
-        """Whether it is the paper's own network, and not one that was published after it."""
-        return bool(self.printed or self.accuracy)
-
-    @property
     def timm_name(self) -> str:
         """The name in timm's name space."""
         return timm_name(self.name)
+
+    @property
+    def latency(self) -> Mapping[str, float]:
+        """Milliseconds for one image on one CPU thread by runtime, "onnxruntime" and "pytorch"; empty if not measured.
+
+        `latencies.measured_on` says where.
+        """
+        return latencies().get(self.name, {})
 
     @property
     def family(self) -> Family:
         """The code's family."""
         return family_of(self.code)
 
+
+PAPERS = ("autobss", "joint")
+"""The files of the papers' networks, in the registry's order."""
 
 PLACES = "AUTOBSS_ZOO"
 """The environment variable that names folders of published networks."""
@@ -85,13 +95,15 @@ CONFIGURATION = ("input_size", "num_classes", "mean", "std", "crop_pct", "interp
 
 @cache
 def entries() -> dict[str, Entry]:
-    """Every entry by its name: the paper's in its order, then those that were published after it.
+    """Every entry by its name: the papers' in their order, then those that were published after them.
 
     Raises:
         WeightsError: If a published folder is broken.
     """
-    data = yaml.safe_load((Path(__file__).parent / "zoo.yaml").read_text(encoding="utf-8"))
-    found = {name: _entry(name, **fields) for name, fields in data["models"].items()}
+    found: dict[str, Entry] = {}
+    for paper in PAPERS:
+        data = yaml.safe_load((Path(__file__).parent / "zoo" / f"{paper}.yaml").read_text(encoding="utf-8"))
+        found |= {name: _entry(name, paper=data["paper"], **fields) for name, fields in data["models"].items()}
     for folder in _published():
         entry = read_published(folder)
         known = check_free(entry.name, entry.code, found.values(), folder)
@@ -196,15 +208,26 @@ def read_published(folder: Path) -> Entry:
 
 
 def list_models(
-    pattern: str = "", *, family: str | None = None, task: str | None = None, pretrained: bool = False
+    pattern: str = "",
+    *,
+    family: str | None = None,
+    task: str | None = None,
+    pretrained: bool = False,
+    max_macs: float | None = None,
+    max_params: float | None = None,
+    max_latency: float | None = None,
 ) -> list[str]:
-    """Names in the registry, in the paper's order.
+    """Names in the registry, in the papers' order.
 
     Args:
         pattern: Wildcards as in a shell, matched with either spelling of a name; everything when empty.
         family: A family's name, e.g. "resnet50": its networks and those of the families that vary it.
         task: "classification", "detection" or "segmentation".
         pretrained: Only networks with published weights.
+        max_macs: Only networks of at most these MACs, e.g. 300e6.
+        max_params: Only networks of at most these parameters.
+        max_latency: Only networks that take at most these milliseconds in ONNX Runtime (`Entry.latency`); those that
+            were not measured are left out.
 
     Raises:
         UnknownNameError: If no entry has the family or the task.
@@ -216,14 +239,19 @@ def list_models(
     ):
         if wanted is not None and wanted not in known:
             raise UnknownNameError(f"unknown {key} {wanted!r}: {did_you_mean(str(wanted), known)}")
-    return [
-        e.name
-        for e in every
-        if (not pattern or fnmatchcase(e.name, pattern) or fnmatchcase(e.timm_name, pattern))
-        and family in (None, e.code.family, e.family.base)
-        and task in (None, e.task)
-        and (not pretrained or e.weights)
-    ]
+
+    def matches(e: Entry) -> bool:
+        return (
+            (not pattern or fnmatchcase(e.name, pattern) or fnmatchcase(e.timm_name, pattern))
+            and family in (None, e.code.family, e.family.base)
+            and task in (None, e.task)
+            and (not pretrained or bool(e.weights))
+            and (max_macs is None or e.measured.macs <= max_macs)
+            and (max_params is None or e.measured.params <= max_params)
+            and (max_latency is None or e.latency.get("onnxruntime", math.inf) <= max_latency)
+        )
+
+    return [e.name for e in every if matches(e)]
 
 
 @cache

@@ -10,6 +10,7 @@ if os.path.isdir("/dev/shm") and shutil.disk_usage("/dev/shm").free > 8 << 30:
 
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 
@@ -18,21 +19,40 @@ from autobss_zoo.codes import get_layout
 from autobss_zoo.families import FAMILIES
 from autobss_zoo.registry import entries
 
+
+def long(*values):
+    """Values of a parameter that are tried outside the gate: they take minutes and tell little more."""
+    return [
+        pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=pytest.mark.long) for value in values
+    ]
+
+
 MODULES = os.pathsep.join(map(str, (Path(__file__).parent, Path(__file__).parent / "search")))
 """Where the processes that a test starts find the tests' modules; a PYTHONPATH."""
 
 settings.register_profile("default", deadline=None, print_blob=True)
 settings.load_profile("default")
 
-PAPER = [name for name, entry in entries().items() if entry.of_paper]
-"""The paper's own networks; the others were published after it."""
+PAPER = [name for name, entry in entries().items() if entry.paper]
+"""The papers' networks; the others were published after them."""
+
+AUTOBSS = [name for name in PAPER if "AutoBSS" in entries()[name].paper]
+"""Those of the AutoBSS paper."""
 
 KNOWN = sorted(FAMILIES)  # without those that a test registers
 EVERY_FAMILY = [name for name, family in FAMILIES.items() if family.inner is family]
 """The families, and of those with the side of the images in their codes some of each block."""
-EVERY_FAMILY += ["resnet18_r", "mnv2_small_r", "channel_bench_resnet_r"]
+EVERY_FAMILY += ["resnet18_r", "mnv2_small_r", "mnv1_small_r", "channel_bench_resnet_r"]
 
-EACH_BLOCK = ["resnet18", "resnet50_v1", "mnv2_small", "efficientnet_b0", "channel_bench_mobilenet", "resnet18_r"]
+EACH_BLOCK = [
+    "resnet18",
+    "resnet50_v1",
+    "mnv1",
+    "mnv2_small",
+    "efficientnet_b0",
+    "channel_bench_mobilenet",
+    "resnet18_r",
+]
 """A family of each kind of block, for what takes seconds and does not depend on the stages around the blocks."""
 
 SMALL_VALUES = {"C": (4, 28), "L": (1, 3), "B": (1, 20), "T": (1, 6), "W": (1, 28), "R": (28, 97)}

@@ -244,6 +244,17 @@ class InvertedResidual(Block):
         yield Layer(self.hidden, self.outputs, side)
 
 
+class DepthwiseSeparable(Block):
+    """MobileNetV1's block: a depthwise and a 1x1 convolution, without a shortcut."""
+
+    kind = "depthwise_separable"
+
+    @override
+    def layers(self) -> Iterator[Layer]:
+        yield Layer(self.inputs, self.inputs, self.side_out, self.kernel, depthwise=True)
+        yield Layer(self.inputs, self.outputs, self.side_out)
+
+
 @dataclass(frozen=True)
 class Stage:
     """Blocks one after the other.

@@ -1,7 +1,8 @@
 """ResNets with basic blocks (ResNet18) and with bottlenecks (ResNet50), on timm's ResNet.
 
 AutoBSS, appendix B.2.1 and Figure 5: a 7x7 stem and a max-pool (stage 1), four stages of residual blocks (2-5), pooling
-and a linear layer (stage 6). ResNet18's stem is as wide as C2; ResNet50's is always 64 wide.
+and a linear layer (stage 6). ResNet18's stem is as wide as C2; ResNet50's is 64 wide;
+resnet50_channels has its width in the code.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class ResNetFamily(Family):
     """Common to both kinds of block.
 
     Attributes:
-        stem: Channels of the stem; C2 when None.
+        stem: Channels of the stem; the code's first width when None.
     """
 
     stem: int | None = None
@@ -43,14 +44,16 @@ class ResNetFamily(Family):
         """The kind of block."""
 
     def _plan(self, elements: Mapping[str, Sequence[Any]], setting: Setting) -> Plan:
-        inputs = elements["C"][0] if self.stem is None else self.stem
+        channels = elements["C"]
+        inputs = channels[0] if self.stem is None else self.stem
         kernel, stride = (3, 1) if self.small else (7, 2)
         stem: list[Block] = [Conv(setting.in_chans, inputs, setting.input_size, kernel, stride)]
         if not self.small:
             stem.append(MaxPool(inputs, inputs, stem[-1].side_out, 3, 2))
-        stages = [Stage("stage1", tuple(stem))]
-        widths = elements.get("B", elements["C"])
-        for place, outputs, times, hidden in zip(_STAGES, elements["C"], elements["L"], widths, strict=True):
+        stages = [Stage("stage1", tuple(stem), self.layout.at(1))]
+        channels = channels[-len(_STAGES) :]
+        widths = elements.get("B", channels)
+        for place, outputs, times, hidden in zip(_STAGES, channels, elements["L"], widths, strict=True):
             first = self.block(inputs, outputs, stages[-1].side_out, 3, 1 if place == 2 else 2, hidden)
             stages.append(Stage(f"stage{place}", first.repeated(times), self.layout.at(place)))
             inputs = outputs
@@ -80,13 +83,13 @@ class BasicResNet(ResNetFamily):
 
 @dataclass(frozen=True)
 class BottleneckResNet(ResNetFamily):
-    """ResNet with bottlenecks: {C2..C5, L2..L5, B2..B5}.
+    """ResNet with bottlenecks: {C2..C5, L2..L5, B2..B5}, and C1, the stem's width, before them where none is fixed.
 
     Attributes:
         stride_first: Stride in the first 1x1 convolution of a stage (v1: detection) and not in the 3x3 (v1.5).
     """
 
-    stem: int = 64
+    stem: int | None = 64
     stride_first: bool = False
 
     @property
@@ -97,16 +100,18 @@ class BottleneckResNet(ResNetFamily):
     @property
     @override
     def fields(self) -> tuple[Field, ...]:
+        widths = _STAGES if self.stem else (1, *_STAGES)
         bottleneck = Field("B", "bottleneck", _STAGES, part_of="C")
-        return Field("C", "channels", _STAGES), Field("L", "blocks", _STAGES, high=256), bottleneck
+        return Field("C", "channels", widths), Field("L", "blocks", _STAGES, high=256), bottleneck
 
     @override
     def build(self, code: Code, **kwargs: Any) -> nn.Module:
         from ..networks.resnet import CodedResNet, bottlenecks
 
+        stem = code.channels[0] if self.stem is None else self.stem
+        fixed = {"stem": stem, "reduction": 1 if self.small else 4}
         blocks = bottlenecks(code.bottlenecks, self.stride_first)
-        fixed = {"stem": self.stem, "reduction": 1 if self.small else 4}
-        return CodedResNet(blocks, code.layers, code.channels, **fixed, **kwargs)
+        return CodedResNet(blocks, code.layers, code.channels[-len(_STAGES) :], **fixed, **kwargs)
 
 
 _RESNET18 = (64, 128, 256, 512, 2, 2, 2, 2)
@@ -119,6 +124,7 @@ FAMILIES = (
     BasicResNet("resnet18", "resnet18", _RESNET18),
     BottleneckResNet("resnet50", "resnet50", _RESNET50),
     BottleneckResNet("resnet50_v1", "resnet50", _RESNET50, stride_first=True),
+    BottleneckResNet("resnet50_channels", "resnet50", (64, *_RESNET50), stem=None),
     BasicResNet("resnet18_small", "resnet18", _SMALL18, input_size=32, small=True),
     BottleneckResNet("resnet50_small", "resnet50", _SMALL50, input_size=32, small=True, stem=16),
 )

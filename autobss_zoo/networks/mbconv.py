@@ -72,8 +72,9 @@ class CodedMBConvNet(EfficientNet):
         """As of `Family.parts`."""
         stages: Any = self.blocks
         blocks = [block for stage in stages for block in stage]
-        head = nn.Sequential(self.conv_head, self.bn2), nn.Sequential(self.global_pool, self.classifier)
-        return [nn.Sequential(self.conv_stem, self.bn1), *blocks, *head]
+        head = [] if isinstance(self.conv_head, nn.Identity) else [nn.Sequential(self.conv_head, self.bn2)]
+        classifier = nn.Sequential(self.global_pool, self.classifier)
+        return [nn.Sequential(self.conv_stem, self.bn1), *blocks, *head, classifier]
 
 
 def network_of(stages: Sequence[Sequence[str]], activation: str, **kwargs: Any) -> CodedMBConvNet:

@@ -165,7 +165,7 @@ def _check_name(name: str, tag: str, settings: TrainingRecipe, target: Path) -> 
 
     def replaced(entry: registry.Entry) -> bool:
         places = [Path(weights.get("file", "")).parent.resolve() for weights in entry.weights.values()]
-        return not entry.of_paper and all(place == target.resolve() for place in places)
+        return not entry.paper and all(place == target.resolve() for place in places)
 
     others = [entry for entry in registry.entries().values() if not replaced(entry)]
     registry.check_free(name, settings.code, others, "name")

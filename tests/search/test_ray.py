@@ -20,7 +20,7 @@ from autobss_search.studies.journal import read_journal, status
 from autobss_search.studies.reading import read_records
 from autobss_search.studies.study import Study
 from autobss_zoo import Code
-from conftest import MODULES
+from conftest import MODULES, long
 from study_script import killable, study
 
 ray = pytest.importorskip("ray", reason="needs the extra ray")
@@ -197,7 +197,7 @@ def test_an_error_of_one_process_is_the_trials(connected):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lost", ["first", "second"])
+@pytest.mark.parametrize("lost", ["first", *long("second")])
 def test_a_trial_on_two_nodes_is_begun_again_when_one_is_lost(tmp_path, lost):
     nodes = Nodes(3)
     try:

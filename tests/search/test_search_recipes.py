@@ -87,8 +87,8 @@ def test_values_of_a_search_have_limits_and_a_line(changes, message):
         "", " ", ",", "macs=", "=5", "macs=1M,", "macs=1M,2M", "macs=1M,macs=2M", "..", "nan", "inf", "-5", "0",
         "1e400", "10Q", "\u0661\u0662M", "1_000", float("nan"), float("inf"), -1, 0, 10**4000, True, None,
         [1], {"": 5}, {3: 5},
-        {"macs": None}, {"macs": ""}, {"macs": True}, {"macs": [False, 5]}, {"macs": [5, 0]}, {"macs": [1, 2, 3]},
-        {"macs": {"macs": 1}}, {"macs": "x" * 10**5},
+        {"macs": [None, None]}, {"macs": ""}, {"macs": True}, {"macs": [False, 5]}, {"macs": [5, 0]},
+        {"macs": [1, 2, 3]}, {"macs": {"macs": 1}}, {"macs": "x" * 10**5},
     ],
 )  # fmt: skip
 def test_impossible_budgets(budget):

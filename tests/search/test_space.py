@@ -17,7 +17,7 @@ from autobss_zoo.errors import UnknownNameError
 from autobss_zoo.families import get_family
 from autobss_zoo.families.detectors import DetectorKind
 from autobss_zoo.registry import entries
-from conftest import KNOWN, PAPER
+from conftest import AUTOBSS, KNOWN
 
 # The sizes that the bounds and steps of appendix B.2.2 give, counted by hand.
 SIZES = {
@@ -48,8 +48,8 @@ def test_sizes_follow_from_the_papers_bounds(name):
     assert get_space(name).size == SIZES[name]
 
 
-@pytest.mark.parametrize("name", [n for n in PAPER if "printed" not in n and entries()[n].task != "segmentation"])
-def test_every_code_of_the_paper_is_a_member_under_its_budget(name):
+@pytest.mark.parametrize("name", [n for n in AUTOBSS if "printed" not in n and entries()[n].task != "segmentation"])
+def test_every_code_of_autobss_is_a_member_under_its_budget(name):
     code = entries()[name].code
     space = {"resnet50_v1": name.rpartition("_")[0]}.get(code.family, code.family)
     assert code in get_space(space)

@@ -23,7 +23,7 @@ from autobss_search.executors import Job
 from autobss_search.executors.processes import LocalProcesses
 from autobss_search.studies.reading import read_records
 from autobss_search.studies.study import Study
-from conftest import MODULES
+from conftest import MODULES, long
 from study_script import Score, killable, study
 
 SCRIPT = Path(study_script.__file__)
@@ -148,7 +148,7 @@ def finished(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [2, *long(0)])
 def test_kill_9_in_a_loop_changes_nothing(uninterrupted, tmp_path, workers):
     """Killed up to a second after some more scores, on machines of any speed: while scoring, writing or asking."""
     chance, kills, scored = random.Random(workers), 0, {}

@@ -27,6 +27,7 @@ from autobss_zoo.training.data.voc import VocImages
 from autobss_zoo.training.metrics.average_precision import average_precision
 from autobss_zoo.training.tasks.detection import evaluate_detector
 from autobss_zoo.training.tasks.segmentation import evaluate_segmenter
+from conftest import long
 from scenes import CLASSES, write_coco, write_voc
 
 SCRIPT = Path(__file__).parents[1] / "training_script.py"
@@ -276,9 +277,12 @@ def run(folder, kill_at, settings, processes):
     return forked.run(SCRIPT, folder, kill_at, *words, processes=processes, errors=folder.with_suffix(".errors"))
 
 
+IN_GATE = [("maskrcnn", 2), ("pspnet", 1)]
+OTHERS = [("maskrcnn", 1), ("pspnet", 2), ("retinanet", 1), ("retinanet", 2)]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.parametrize("architecture", ["maskrcnn", "retinanet", "pspnet"])
+@pytest.mark.parametrize(("architecture", "processes"), [*IN_GATE, *long(*OTHERS)])
 def test_killed_at_a_step_and_resumed(architecture, processes, scenes, tmp_path):
     settings = quick(architecture, scenes, checkpoint_steps=2).model_dump(mode="json", exclude_unset=True)
     assert run(tmp_path / "parts", 6, settings, processes) == -9
@@ -298,7 +302,9 @@ def coco(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("architecture", "iterations", "least"), [("retinanet", 900, 15), ("maskrcnn", 360, 30)])
+@pytest.mark.parametrize(
+    ("architecture", "iterations", "least"), [("maskrcnn", 360, 30), *long(("retinanet", 900, 15))]
+)
 def test_a_small_detector_learns_what_an_untrained_one_does_not_know(architecture, iterations, least, coco, tmp_path):
     settings = {"architecture": architecture, "data_dir": str(coco), "iterations": iterations}
     settings |= {"milestones": [iterations * 3 // 4, iterations * 9 // 10]}
@@ -334,7 +340,7 @@ def onnx_precision(folder, images):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["pspnet", "psanet"])
+@pytest.mark.parametrize("architecture", ["pspnet", *long("psanet")])
 def test_a_small_segmenter_learns_what_an_untrained_one_does_not_know(architecture, tmp_path):
     root = write_voc(tmp_path / "voc")
     settings = {"architecture": architecture, "data_dir": str(root), "epochs": 25}

@@ -16,9 +16,11 @@ from test_training_data import write_folder
 import forked
 from autobss_zoo.recipes import list_recipes
 from autobss_zoo.training import TrainingRecipe, train
+from conftest import long
 
 RECIPES = [name for kind in ("imagenet", "compression") for name in list_recipes(f"{kind}/*") if "_search" not in name]
-BACKBONES = [name for name in RECIPES if "." not in name]
+IN_GATE = [("imagenet/resnet18", 1), ("imagenet/efficientnet_b1", 2)]
+EVERY = [(name, processes) for name in RECIPES if "." not in name for processes in (1, 2)]
 SMALL = {"data": "imagefolder", "input_size": 32, "epochs": 2, "warmup_epochs": 0.5, "batch_size": 8, "workers": 0}
 SCRIPT = Path(__file__).parents[1] / "training_script.py"
 
@@ -51,8 +53,7 @@ def run(folder, kill_at, name, images, processes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize(("name", "processes"), [*IN_GATE, *long(*(both for both in EVERY if both not in IN_GATE))])
 def test_killed_at_a_step_and_resumed(name, processes, images, tmp_path):
     assert run(tmp_path / "parts", 5, name, images, processes) == -9  # of six steps, two epochs of three
     assert not (tmp_path / "parts" / "result.json").exists()

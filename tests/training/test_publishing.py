@@ -207,7 +207,7 @@ def test_a_hub_repository_has_the_whole_folder_and_loads(published, tmp_path):
         hub.shutdown()
 
 
-PACKAGED = [f"{e.name}.{tag}" for e in entries().values() if not e.of_paper for tag in e.weights]
+PACKAGED = [f"{e.name}.{tag}" for e in entries().values() if not e.paper for tag in e.weights]
 
 
 @pytest.mark.parametrize("name", PACKAGED)

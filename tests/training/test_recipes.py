@@ -84,7 +84,7 @@ def test_searches_regenerate_the_codes(backbone, monkeypatch):
 
 def test_registry_entries_name_the_recipe_that_trains_them():
     for entry in entries().values():
-        if entry.task == "classification" and entry.of_paper:
+        if entry.task == "classification" and entry.paper:
             assert TrainingRecipe.load(entry.recipe)[0].model == entry.name
 
 

@@ -37,6 +37,20 @@ MEASURED = {
     "retinanet_r50_original": ("146250", "37.97"),
     "retinanet_r50_autobss": ("146090", "41.31"),
     "retinanet_r50_autobss_printed": ("168490", "43.55"),
+    # Counted by the same authors for the uniformly rescaled networks; not the parameters.
+    "mnv1_uniform_w075": ("325.4", ""),
+    "mnv1_uniform_w050": ("149.5", ""),
+    "mnv1_uniform_w025": ("41.03", ""),
+    "mnv1_uniform_r112": ("148.9", ""),
+    "mnv2_uniform_w065": ("140.11", ""),
+    "mnv2_uniform_w035": ("43.86", ""),
+    "mnv2_uniform_r180": ("220.02", ""),
+    "mnv2_uniform_r144": ("138.00", ""),
+    "mnv2_uniform_r072": ("42.37", ""),
+    "mnv2_uniform_w088_r196": ("211.80", ""),
+    "resnet50_uniform_w088": ("3163.90", ""),
+    "resnet50_uniform_w075": ("2322.68", ""),
+    "resnet50_uniform_w050": ("1052.31", ""),
 }
 
 
@@ -56,7 +70,8 @@ def test_every_entry_with_printed_figures_is_measured():
 def test_every_entry_has_the_measured_figures(name):
     measured, (macs, params) = get(name).measured, MEASURED[name]
     assert digits(measured.macs / 1e6, macs) == macs
-    assert digits(measured.params / 1e6, params) == params
+    if params:
+        assert digits(measured.params / 1e6, params) == params
 
 
 @pytest.mark.parametrize("family", EVERY_FAMILY)

@@ -15,7 +15,7 @@ from autobss_zoo.errors import ExportError
 from autobss_zoo.export.classifiers import Report, to_onnx
 from autobss_zoo.models import setting_of
 from autobss_zoo.segmentation import create_segmenter
-from conftest import EACH_BLOCK, EVERY_FAMILY, codes, tiny
+from conftest import EACH_BLOCK, EVERY_FAMILY, codes, long, tiny
 
 
 def run(path, *shape: int) -> list:
@@ -26,8 +26,11 @@ def run(path, *shape: int) -> list:
 CODES = {get(name).code: name for name in reversed(list_models())}  # the backbones of several entries are the same
 
 
+FULL = {code.family: name for code, name in CODES.items()}.values()
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CODES.values())
+@pytest.mark.parametrize("name", [*FULL, *long(*(name for name in CODES.values() if name not in FULL))])
 def test_every_entry_exports(name, tmp_path):
     model = timm.create_model(name)  # of detectors and segmenters the backbone
     report = to_onnx(model, tmp_path / "model.onnx")

@@ -13,6 +13,7 @@ from autobss_zoo.detection import create_detector
 from autobss_zoo.errors import ExportError
 from autobss_zoo.export.classifiers import to_onnx
 from autobss_zoo.export.detectors import OUTPUTS
+from conftest import long
 
 ARCHITECTURES = ["retinanet", "fasterrcnn", "maskrcnn"]
 CODE = Code.parse("resnet50_v1{16,32,32,64,1,1,1,1,8,8,8,16}")
@@ -204,7 +205,7 @@ def test_what_cannot_be_exported(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["maskrcnn_r50_autobss", "retinanet_r50_autobss"])
+@pytest.mark.parametrize("name", ["maskrcnn_r50_autobss", *long("retinanet_r50_autobss")])
 def test_full_size(name, tmp_path):
     model = confident(name.split("_")[0], get(name).code)
     assert to_onnx(model, tmp_path / "a.onnx").max_rel_error < 1e-4

@@ -6,12 +6,13 @@ import autobss_zoo
 from autobss_zoo import Code, get, list_models
 from autobss_zoo.errors import AutoBSSError, UnknownNameError, WeightsError
 from autobss_zoo.registry import entries
-from conftest import PAPER
+from conftest import AUTOBSS, PAPER
 
 
-def test_all_codes_of_tables_5_8_9_and_10_are_there():
-    assert len(PAPER) == 26
-    assert list_models()[:26] == PAPER
+def test_all_codes_of_autobss_tables_5_8_9_and_10_are_there():
+    assert len(AUTOBSS) == 26
+    assert list_models()[: len(PAPER)] == PAPER
+    assert PAPER[:26] == AUTOBSS
     assert len(list_models(task="detection")) == 5
     assert len(list_models(task="segmentation")) == 4
     for network in ("resnet18", "resnet50", "mnv2", "efficientnet_b0", "efficientnet_b1"):
@@ -23,6 +24,19 @@ def test_all_codes_of_tables_5_8_9_and_10_are_there():
     corrected, printed = get("retinanet_r50_autobss").code, get("retinanet_r50_autobss_printed").code
     assert (corrected.bottlenecks[1], printed.bottlenecks[1]) == (96, 192)
     assert [a == b for a, b in zip(corrected, printed, strict=True)].count(False) == 1
+
+
+def test_the_uniform_networks_are_the_hand_made_ones_times_a_factor():
+    names = [name for name in PAPER if name not in AUTOBSS]
+    assert len(names) == 13
+    for name in names:
+        entry, factors = get(name), dict(re.findall(r"_([wr])(\d+)", name))
+        width = 7 / 8 if name == "mnv2_uniform_w088_r196" else int(factors.get("w", 100)) / 100
+        original = entry.family.inner.original
+        for value, whole, title in zip(entry.code, original, entry.family.layout.names, strict=False):
+            kept = title[0] == "L" or (title == "C9" and width > 0.35)
+            assert value == (whole if kept else int(whole * width + 1e-9)), f"{name}: {title}"
+        assert entry.setting.input_size == int(factors.get("r", 224))
 
 
 @pytest.mark.parametrize("name", PAPER)
@@ -37,7 +51,7 @@ def test_printed_figures_are_rounded_or_truncated_or_explained(name):
 
 @pytest.mark.parametrize("entry", entries().values(), ids=str)
 def test_names_say_how_the_code_was_found(entry):
-    assert re.fullmatch(rf"\w+_{entry.found_by}(_130m|_printed)?", entry.name)
+    assert re.fullmatch(rf"\w+_{entry.found_by}(_130m|_printed|(_w\d+)?(_r\d+)?)", entry.name)
     assert entry.timm_name.startswith("autobss_")
     assert entry.timm_name.count("autobss") == 1
 

@@ -17,7 +17,7 @@ from autobss_zoo.families.resnet import ResNetFamily
 from autobss_zoo.segmentation import SEGMENTERS, create_segmenter, predict
 from autobss_zoo.segmentation.psanet import PointwiseSpatialAttention
 from autobss_zoo.segmentation.pspnet import PyramidPooling
-from conftest import tiny
+from conftest import long, tiny
 
 RESNET50 = Code.parse("resnet50{256,512,1024,2048,3,4,6,3,64,128,256,512}")
 TINY = Code.parse("resnet50{16,32,32,64,1,1,1,1,8,8,8,16}")
@@ -351,7 +351,7 @@ def test_prediction_of_a_network(architecture):
 
 
 @pytest.mark.slow
-@every_architecture
+@pytest.mark.parametrize("architecture", ["psanet", *long("pspnet")])
 def test_full_size(architecture):
     code = Code.parse("resnet50{192,512,512,1024,9,3,6,10,24,192,256,384}")
     model = create_segmenter(architecture, code).eval()

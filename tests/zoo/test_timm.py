@@ -17,7 +17,7 @@ from autobss_zoo import create_model, list_models
 from autobss_zoo.families import get_family
 from autobss_zoo.models import FROM_CODE
 from autobss_zoo.weights import adapt_state_dict
-from conftest import EACH_BLOCK, EVERY_FAMILY, codes, tiny
+from conftest import EACH_BLOCK, EVERY_FAMILY, codes, long, tiny
 
 SIZE = 64
 every_family = pytest.mark.parametrize("family", EVERY_FAMILY)
@@ -42,9 +42,15 @@ def test_both_spellings_are_in_timm_and_the_zoo(name):
     for spelling in (name, entry.timm_name):
         with torch.device("meta"):
             assert timm.create_model(spelling).about.code == create_model(spelling).about.code == entry.code
-        size = entry.setting.input_size if entry.weights else entry.family.input_size
+        size = entry.setting.input_size if entry.weights else entry.family.image_side(entry.code)
         assert tuple(timm.get_pretrained_cfg(spelling).input_size[1:]) == (size, size)
     assert timm.is_model_pretrained(name) == bool(entry.weights)
+
+
+def test_the_hand_made_mobilenetv1_is_timms():
+    ours, theirs = create_model("mnv1{32,64,128,256,512,1024,1,2,2,6,2}"), timm.create_model("mobilenetv1_100")
+    theirs.load_state_dict(ours.state_dict())
+    assert torch.equal(ours.eval()(images(1, 3, SIZE, SIZE)), theirs.eval()(images(1, 3, SIZE, SIZE)))
 
 
 @every_family
@@ -151,7 +157,7 @@ def test_torchscript(family):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["resnet18", "resnet50", "mnv2", "efficientnet_b0_small"])
+@pytest.mark.parametrize("family", ["resnet18", "efficientnet_b0_small", *long("resnet50", "mnv2")])
 def test_compile_with_inductor(family):
     model = build(family, num_classes=5)
     compiled = torch.compile(model)

@@ -7,6 +7,8 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable
 from contextlib import suppress
 
+from ..errors import SpaceError
+
 LARGEST = 2**31 - 1
 
 
@@ -43,3 +45,24 @@ def number(least: float, most: float) -> Callable[[str], float]:
         raise ArgumentTypeError(f"expected a number from {least:g} to {most:g}, got {text!r}")
 
     return read
+
+
+def amount(text: str) -> float:
+    """An amount such as 300M, as budgets have it."""
+    from ..spaces.amounts import parse_amount
+
+    return _parsed(parse_amount, text)
+
+
+def milliseconds(text: str) -> float:
+    """Milliseconds of a time such as 9ms, as budgets have it."""
+    from ..spaces.amounts import parse_milliseconds
+
+    return _parsed(parse_milliseconds, text)
+
+
+def _parsed(parse: Callable[[str], float], text: str) -> float:
+    try:
+        return parse(text)
+    except SpaceError as error:
+        raise ArgumentTypeError(str(error)) from None

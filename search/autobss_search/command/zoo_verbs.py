@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from autobss_zoo.errors import shown
 
 from ..console import add_verb, complain, make_console, print_rich
-from .numbers import integer, sides
+from .numbers import amount, integer, milliseconds, sides
 
 if TYPE_CHECKING:
     from autobss_zoo import Code, Entry, Setting
@@ -32,6 +32,14 @@ def add_commands(commands: Any) -> None:
     verb.add_argument("--family", help="only a family and its variants, e.g. resnet50")
     verb.add_argument("--task", help="only classification, detection or segmentation")
     verb.add_argument("--pretrained", action="store_true", help="only networks with published weights")
+    verb.add_argument("--max-macs", type=amount, metavar="N", help="only of at most these MACs, e.g. 300M")
+    verb.add_argument("--max-params", type=amount, metavar="N", help="only of at most these parameters, e.g. 5M")
+    verb.add_argument(
+        "--max-latency",
+        type=milliseconds,
+        metavar="MS",
+        help="at most this latency on one CPU thread, e.g. 20ms",
+    )
     verb.add_argument("--json", action="store_true", help="print JSON")
 
     verb = add_verb(commands, "info", _info, "show a network's code, stages and costs")
@@ -72,17 +80,19 @@ def _list(arguments: argparse.Namespace) -> int:
     from autobss_zoo import get, list_models
     from autobss_zoo.cards import rounded
 
-    options = {"family": arguments.family, "task": arguments.task, "pretrained": arguments.pretrained}
+    filters = ("family", "task", "pretrained", "max_macs", "max_params", "max_latency")
+    options = {name: getattr(arguments, name) for name in filters}
     found = [get(name) for name in list_models(arguments.pattern, **options)]
     if arguments.json:
         print(json.dumps([_facts(entry) for entry in found], indent=2))
     elif found:
-        headings = ["name", "MACs>", "params>", "accuracy (paper, .tag)>", "code"]
+        headings = ["name", "MACs>", "params>", "ms>", "accuracy (paper, .tag)>", "code"]
         if make_console().width < 150:
             headings.pop()  # `info` shows it; here it would break over many lines
         table = _table(*headings)
         for e in found:
-            row = [e.name, rounded(e.measured.macs), rounded(e.measured.params), _best(e), str(e.code)]
+            costs = rounded(e.measured.macs), rounded(e.measured.params), str(e.latency.get("onnxruntime", ""))
+            row = [e.name, *costs, _best(e), str(e.code)]
             table.add_row(*row[: len(headings)])
         print_rich(table)
     if not found:
@@ -113,6 +123,7 @@ def _facts(entry: Entry) -> dict[str, Any]:
         "measured": vars(entry.measured),
         "counts": entry.counts,
         "input_size": entry.setting.input_size,
+        "latency": dict(entry.latency),
         "paper_accuracy": dict(entry.accuracy),
         "recipe": entry.recipe,
         "weights": {tag: weights.get("accuracy") for tag, weights in entry.weights.items()},

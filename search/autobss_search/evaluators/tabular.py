@@ -19,7 +19,8 @@ from autobss_zoo.errors import shown
 from autobss_zoo.limits import Number, complaint
 
 from ..errors import SpaceError
-from ..spaces.budgets import Constraint, parse_bounds
+from ..spaces.amounts import Multiple, parse_bounds
+from ..spaces.budgets import Constraint
 from ..spaces.space import Dimension, Space
 from .evaluator import Evaluator, register_evaluator
 
@@ -148,8 +149,8 @@ class Table(Evaluator):
             raise SpaceError(f"space: a table's codes are its own; leave {space!r} out")
         if odd := budget.keys() - {"macs"}:
             raise SpaceError(f"budget: expected macs, got {', '.join(sorted(odd))}")
-        lower, upper = parse_bounds(budget["macs"]) if budget else (0.0, None)
-        if isinstance(lower, str) or isinstance(upper, str):
+        lower, upper = parse_bounds(budget["macs"]) if budget.get("macs") is not None else (0.0, None)
+        if isinstance(lower, Multiple) or isinstance(upper, Multiple):
             raise SpaceError(f"budget: macs: a table has no hand-made network; give amounts, not {budget['macs']}")
         return self.space(macs=upper, lower=lower)
 

@@ -1,11 +1,11 @@
-"""Amounts and bounds as people write them: 300M, 9ms, 270M..300M, 0.75x."""
+"""Amounts and bounds as people write them: 300M, 9ms, 270M..300M, 0.75x, 1x of mnv1_uniform_w050."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,9 +15,11 @@ from ..errors import SpaceError
 
 _SUFFIXES = {"": 1, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9}
 _AMOUNT = re.compile(r"\s*((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?)\s*([KMBG]?)\s*", re.IGNORECASE | re.ASCII)
-_RELATIVE = re.compile(r"\s*([0-9]{1,6}(?:\.[0-9]{1,6})?|\.[0-9]{1,6})\s*x\s*", re.IGNORECASE | re.ASCII)
+_MULTIPLE_OF = re.compile(
+    r"\s*([0-9]{1,6}(?:\.[0-9]{1,6})?|\.[0-9]{1,6})\s*x(?:\s+of\s+(\S.{0,2000}))?\s*", re.IGNORECASE | re.ASCII
+)
 _LARGEST = 1e24
-_MULTIPLE = 1e6
+_LARGEST_MULTIPLE = 1e6
 
 
 def parse_amount(value: Any) -> float:
@@ -52,8 +54,22 @@ def parse_milliseconds(value: Any) -> float:
         raise SpaceError(f"expected a positive time such as 9ms or 0.009s, got {shown(value)}") from None
 
 
-Bound = float | str
-"""A bound: a number, or the text of a multiple of the hand-made network's cost, "0.75x"."""
+class Multiple(NamedTuple):
+    """A bound relative to a network's cost.
+
+    Attributes:
+        factor: The multiple.
+        network: The network's name or code; the hand-made one's when empty.
+    """
+
+    factor: float
+    network: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.factor:g}x" + (f" of {self.network}" if self.network else "")
+
+
+Bound = float | Multiple
 
 
 def parse_bounds(value: Any, parse: Callable[[Any], float] = parse_amount) -> tuple[Bound, Bound]:
@@ -79,9 +95,9 @@ def parse_bounds(value: Any, parse: Callable[[Any], float] = parse_amount) -> tu
 
 
 def _bound(value: Any, parse: Callable[[Any], float]) -> Bound:
-    relative = _RELATIVE.fullmatch(value) if isinstance(value, str) else None
-    if relative and 0 < float(relative[1]) <= _MULTIPLE:
-        return f"{float(relative[1]):g}x"
+    multiple = _MULTIPLE_OF.fullmatch(value) if isinstance(value, str) else None
+    if multiple and 0 < float(multiple[1]) <= _LARGEST_MULTIPLE:
+        return Multiple(float(multiple[1]), (multiple[2] or "").strip())
     return parse(value)
 
 

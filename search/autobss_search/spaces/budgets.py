@@ -16,11 +16,12 @@ import numpy as np
 from autobss_zoo.codes import Code
 from autobss_zoo.cost import FIGURES, Setting
 from autobss_zoo.errors import AutoBSSWarning, shown
-from autobss_zoo.families import get_family
+from autobss_zoo.families import family_of, get_family
 from autobss_zoo.families.detectors import DetectorKind
+from autobss_zoo.registry import find
 
 from ..errors import SpaceError
-from .amounts import Bound, parse_amount, parse_bounds
+from .amounts import Bound, Multiple, parse_amount, parse_bounds
 
 DEVICE = "device"
 """The key of a budget that names a device's table of latencies."""
@@ -253,6 +254,7 @@ def parse_budget(budget: str | float | Mapping[str, Any]) -> dict[str, Any]:
 
     "10M" and "macs=10M" are {"macs": 10_000_000}, the largest cost allowed; "macs=9M..10M" is
     {"macs": [9_000_000, 10_000_000]}. "0.75x", of the hand-made network's, stays a text, and so does the `device`.
+    None, which lifts a bound of the space, stays None.
 
     Raises:
         SpaceError: If a part is none of these.
@@ -271,9 +273,11 @@ def parse_budget(budget: str | float | Mapping[str, Any]) -> dict[str, Any]:
     for name, value in budget.items():
         if name == DEVICE:
             out[name] = _device(value, "budget: ")
-            continue
-        low, high = _named_bounds(name, value, "budget: ")
-        out[name] = [low, high if high != math.inf else None] if low else high
+        elif value is None:
+            out[name] = None
+        else:
+            low, high = (str(b) if isinstance(b, Multiple) else b for b in _named_bounds(name, value, "budget: "))
+            out[name] = [low, high if high != math.inf else None] if low else high
     return out
 
 
@@ -314,15 +318,19 @@ def make_constraints(budget: Mapping[str, Any], counted: Counted, where: str = "
             continue
         if name not in COSTS:
             raise SpaceError(f"{where}budget: expected {' or '.join(COSTS)}, got {name[:60]}")
-        bounds, function = _named_bounds(name, value, f"{where}budget: "), COSTS[name].make(counted)
-        lower, upper = (_absolute(bound, function, counted) for bound in bounds)
-        out.append(Constraint(name, upper, function, COSTS[name].monotone, lower))
+        bounds = _named_bounds(name, value, f"{where}budget: ")
+        lower, upper = (_absolute(bound, name, counted, f"{where}budget: {name}: ") for bound in bounds)
+        out.append(Constraint(name, upper, COSTS[name].make(counted), COSTS[name].monotone, lower))
     return out
 
 
-def _absolute(bound: Bound, function: CostFunction, counted: Counted) -> float:
-    """A bound as a number, where it may be a multiple of the hand-made network's cost."""
-    if not isinstance(bound, str):
+def _absolute(bound: Bound, name: str, counted: Counted, where: str) -> float:
+    """A bound on a cost as a number, where it may be a multiple of a network's."""
+    if not isinstance(bound, Multiple):
         return bound
-    original = np.array([get_family(counted.family).original])
-    return float(bound.rstrip("x")) * function(original).item()
+    family = get_family(counted.family)
+    code = find(bound.network)[0] if bound.network else Code(family.name, family.original)
+    if family_of(code).inner is not family.inner:
+        raise SpaceError(f"{where}expected a network of {family.inner.name}, got {bound.network}, which is {code}")
+    function = COSTS[name].make(replace(counted, family=code.family))
+    return bound.factor * function(np.array([code.values])).item()

@@ -31,7 +31,14 @@ _WIDEST = 4096  # of a detector
 _KEYS = {"family", "detector", "width", "budget", *_COUNTING}
 _MOST_CHOICES = 4096
 _FRACTION = re.compile(r"[0-9]{1,6}(/[0-9]{1,6}|\.[0-9]{1,6})?", re.ASCII)
-_RULES = ({"choices"}, {"step", "high"}, {"step", "low", "high"}, {"powers", "low", "high"}, {"fractions"})
+_RULES = (
+    {"choices"},
+    {"step", "high"},
+    {"step", "low", "high"},
+    {"powers", "low", "high"},
+    {"fractions"},
+    {"of", "step", "low", "high"},
+)
 
 
 def list_spaces() -> list[str]:
@@ -101,7 +108,7 @@ def load_space(
         source: The file or the mapping. `input_size`, `in_chans` and `num_classes` say how networks are counted; of a
             `detector`, `width`.
         budget: Further bounds, {"macs": ..., "params": ...}. Each replaces the source's bound of the same cost, as each
-            of the source's does that of its base; bounds of other costs stay.
+            of the source's does that of its base; bounds of other costs stay. None lifts a bound.
         setting: What networks are counted with where the source does not say.
         detector: What is counted, of these networks, where the source does not say.
 
@@ -189,7 +196,7 @@ def _space(
     counted = _counted(spec, family, setting, detector, where)
     bounded = {c.name for c in constraints}
     own = {name: bound for name, bound in _budget(spec, where).items() if name not in bounded}
-    budget = {**own, **bounds}
+    budget = {name: bound for name, bound in {**own, **bounds}.items() if bound is not None}
     if not budget and not constraints:
         inner = family.inner
         original = Code(inner.name, inner.original)
@@ -261,6 +268,8 @@ def _rule(field: Field, rule: Any, where: str) -> list[Dimension]:
         if not isinstance(choices, (list, tuple)) or not all(type(c) is int for c in choices):
             raise SpaceError(f"{where}: expected a list of integers, got {shown(choices)}")
         return [Dimension(name, _bounded(choices, field, where), None, ordered) for name in field.names]
+    if "of" in rule:
+        return _shares(field, rule, where)
     each: list[dict[str, int]] = [{} for _ in field.names]
     for key, value in rule.items():
         values = value if isinstance(value, list) else [value] * len(each)
@@ -287,6 +296,26 @@ def _fraction(value: Any, where: str) -> Fraction:
         if isinstance(text, str) and _FRACTION.fullmatch(text) and 0 < Fraction(text) <= 1:
             return Fraction(text)
     raise SpaceError(f"{where}: expected fractions of at most 1, such as 1/4, got {shown(value)}")
+
+
+def _shares(field: Field, rule: Mapping[str, Any], where: str) -> list[Dimension]:
+    """The dimensions of choices that are shares of a number, rounded down; a hundredth is the finest step."""
+    of = rule["of"]
+    if not isinstance(of, list) or len(of) != len(field.names) or not all(type(v) is int and v > 0 for v in of):
+        raise SpaceError(f"{where}.of: expected {len(field.names)} positive integers, got {shown(of)}")
+    step, low, high = (_percent(rule[key], f"{where}.{key}") for key in ("step", "low", "high"))
+    if low > high:
+        raise SpaceError(f"{where}: expected low up to high, got {shown(rule)}")
+    shares = range(low, high + 1, step)
+    each = [sorted({widest * share // 100 for share in shares}) for widest in _bounded(of, field, where)]
+    return [Dimension(name, _bounded(own, field, where)) for name, own in zip(field.names, each, strict=True)]
+
+
+def _percent(value: Any, where: str) -> int:
+    percent = 100 * value if type(value) in (int, float) and 0 < value <= 1 else 0.0
+    if not percent or abs(percent - round(percent)) > 1e-9:
+        raise SpaceError(f"{where}: expected a share from 0.01 to 1 in hundredths, got {shown(value)}")
+    return round(percent)
 
 
 def _bounded(values: Iterable[int], field: Field, where: str, low: int | None = None) -> tuple[int, ...]:
