@@ -8,6 +8,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 if os.path.isdir("/dev/shm") and shutil.disk_usage("/dev/shm").free > 8 << 30:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", "/dev/shm")  # studies wait for the disk at each write
 
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,10 @@ def long(*values):
         pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=pytest.mark.long) for value in values
     ]
 
+
+_TORCH = version("torch") if find_spec("torch") else "0.0"
+exports = pytest.mark.skipif(tuple(map(int, _TORCH.split(".")[:2])) < (2, 7), reason="ONNX export needs torch 2.7")
+"""Marks tests that export."""
 
 MODULES = os.pathsep.join(map(str, (Path(__file__).parent, Path(__file__).parent / "search")))
 """Where the processes that a test starts find the tests' modules; a PYTHONPATH."""

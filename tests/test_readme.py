@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from autobss_search.command.cli import main
+from conftest import exports
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -16,6 +17,7 @@ def blocks(language: str, page: str = README) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
 
 
+@exports
 @pytest.mark.parametrize("page", ["README.md", "docs/loading.md", "docs/search.md"])
 def test_python(page, tmp_path, monkeypatch, capsys):
     """The blocks in order, as one session; what a line prints is what its comment says."""
@@ -34,6 +36,7 @@ def test_readme_is_short():
     assert len(README.splitlines()) < 200
 
 
+@exports
 @pytest.mark.parametrize("block", blocks("bash"))
 def test_bash(block, tmp_path, monkeypatch):
     """The lines of a block, in one folder."""

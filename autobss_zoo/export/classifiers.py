@@ -58,11 +58,13 @@ def to_onnx(
 
     Raises:
         ExportError: If the checker, ONNX Runtime or the count of MACs disagrees with the network, if an argument is
-            out of range or none of a detector's, or if the network is a segmenter.
+            out of range or none of a detector's, if the network is a segmenter, or if torch is older than 2.7.
         OSError: If no file can be written at `path` (`files.check_output`).
     """
     path = Path(path)
     check_output(path)
+    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 7):
+        raise ExportError(f"ONNX export needs torch 2.7 or later, this is {torch.__version__}; upgrade torch")
     task = task_of(model)
     if task == "segmentation":
         raise ExportError("segmenters cannot be exported; export the backbone by its code")

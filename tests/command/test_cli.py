@@ -16,7 +16,7 @@ from autobss_search.command.cli import main
 from autobss_zoo import Setting, create_model, get, list_models
 from autobss_zoo.families import family_of
 from autobss_zoo.registry import PUBLISHED, entries
-from conftest import tiny
+from conftest import exports, tiny
 
 CODE = str(tiny("resnet18_small"))
 
@@ -104,6 +104,7 @@ def test_list_fits_80_columns(capsys, monkeypatch):
         assert sum(name in line.split() for line in out.splitlines()) == 1
 
 
+@exports
 def test_export(capsys, tmp_path):
     path = tmp_path / "out.onnx"
     code, out, _ = run(capsys, "export", CODE, str(path), "--num-classes", "4", "--in-chans", "1", "--input-size", "36")
@@ -120,6 +121,7 @@ def test_export(capsys, tmp_path):
     assert [opset.version for opset in onnx.load(path).opset_import if not opset.domain] == [19]
 
 
+@exports
 def test_a_folder_that_timm_saved(capsys, tmp_path):
     folder, path = tmp_path / "saved", tmp_path / "out.onnx"
     model = timm.create_model("test_resnet", num_classes=4).eval()
@@ -132,6 +134,7 @@ def test_a_folder_that_timm_saved(capsys, tmp_path):
     assert (code, err) == (1, f"autobss: error: {folder}: is timm's test_resnet, which has no code\n")
 
 
+@exports
 def test_export_with_weights_of_ones_own(tmp_path):
     model = create_model(CODE, num_classes=4, in_chans=1).eval()
     torch.save(model.state_dict(), tmp_path / "weights.pth")

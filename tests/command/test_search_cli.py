@@ -17,6 +17,7 @@ from autobss_search.spaces import parse_budget
 from autobss_search.studies.reading import read_records
 from autobss_search.studies.recipe import SearchRecipe
 from autobss_zoo import Setting
+from conftest import exports
 
 CODE = "resnet18_small{8,8,16,32,1,1,1,1}"
 
@@ -27,6 +28,7 @@ def table(tmp_path, name):
     return str(path)
 
 
+@exports
 def test_search_report_and_every_file(tmp_path, capsys):
     folder = str(tmp_path / "study")
     command = ["search", "--table", table(tmp_path, "cli"), "--budget", "1000", "--rounds", "3", "--batch", "8"]
@@ -69,6 +71,7 @@ def test_a_recipe_and_options_that_replace_its_values(tmp_path, capsys):
     assert "holds another study: its searcher.seed is 0, not 3" in capsys.readouterr().err
 
 
+@exports
 def test_from_a_budget_to_a_model_file(tmp_path, capsys):
     folder = tmp_path / "trained"
     command = ["search", "--space", "resnet18_small", "--budget", "200K", "--train", "small/digits"]

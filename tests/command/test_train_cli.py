@@ -14,6 +14,7 @@ from autobss_search.command.cli import main
 from autobss_zoo import create_model
 from autobss_zoo.recipes import list_recipes
 from autobss_zoo.training.validation import validate
+from conftest import exports
 
 CODE = "resnet18_small{8,8,8,8,1,1,1,1}"
 SMALL = ["--set", f"model={CODE}", "--set", "input_size=8", "--set", "epochs=2"]
@@ -32,6 +33,7 @@ def test_recipes_are_listed_and_shown(capsys):
     assert "no recipe matches" in capsys.readouterr().err
 
 
+@exports
 def test_train_evaluate_publish(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["train", "small/digits", *SMALL, "--set", "batch_size=32"]) == 0

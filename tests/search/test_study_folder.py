@@ -19,6 +19,7 @@ from autobss_search.executors.processes import LocalProcesses
 from autobss_search.studies.optuna_tables import NAME, Tables
 from autobss_search.studies.reading import StudyFolder, read_records
 from autobss_zoo import from_pretrained
+from conftest import exports
 from study_script import easy
 
 
@@ -128,6 +129,7 @@ def test_an_evaluators_own_error_is_raised_when_nothing_was_scored(tmp_path):
         study.run()
 
 
+@exports
 def test_the_winner_as_a_trained_network(tmp_path, capsys):
     evaluate = Training({"base": "small/digits", "epochs": 2, "input_size": 8}, str(tmp_path / "study" / "models"))
     searcher = RandomSearch(get_space("resnet18_small", macs="300K", setting=evaluate.setting))
@@ -147,6 +149,7 @@ def test_the_winner_as_a_trained_network(tmp_path, capsys):
     assert torch.equal(before.eval()(image), after.eval()(image))
 
 
+@exports
 def test_without_trained_networks_that_is_said(tmp_path, capsys):
     with Study(tmp_path, RandomSearch(study_script.killable()), easy, rounds=1, batch=2) as study:
         study.run()

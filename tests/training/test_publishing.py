@@ -19,7 +19,10 @@ from autobss_zoo.registry import entries, read_published
 from autobss_zoo.training import TrainingRecipe, train
 from autobss_zoo.training.publishing import publish
 from autobss_zoo.training.validation import validate
+from conftest import exports
 from hub_server import Hub
+
+pytestmark = exports
 
 CODE = "resnet18_small{8,8,8,8,1,1,1,1}"
 

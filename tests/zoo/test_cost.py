@@ -15,7 +15,7 @@ from autobss_zoo.detection import DETECTORS, create_detector
 from autobss_zoo.export.classifiers import _trace
 from autobss_zoo.families import family_of
 from autobss_zoo.families.detectors import DetectorKind
-from conftest import EACH_BLOCK, EVERY_FAMILY, codes, tiny
+from conftest import EACH_BLOCK, EVERY_FAMILY, codes, exports, tiny
 
 
 def onnx_cost(model: nn.Module, setting: Setting) -> Cost:
@@ -109,6 +109,7 @@ def test_closed_form_equals_fvcore_for_random_codes(family, data):
     assert count_network(model, setting) == family_of(code).cost(code, setting)
 
 
+@exports
 @pytest.mark.parametrize("family", EACH_BLOCK)
 @settings(max_examples=2)
 @given(data=st.data())

@@ -15,7 +15,9 @@ from autobss_zoo.errors import ExportError
 from autobss_zoo.export.classifiers import Report, to_onnx
 from autobss_zoo.models import setting_of
 from autobss_zoo.segmentation import create_segmenter
-from conftest import EACH_BLOCK, EVERY_FAMILY, codes, long, tiny
+from conftest import EACH_BLOCK, EVERY_FAMILY, codes, exports, long, tiny
+
+pytestmark = exports
 
 
 def run(path, *shape: int) -> list:

@@ -13,7 +13,9 @@ from autobss_zoo.detection import create_detector
 from autobss_zoo.errors import ExportError
 from autobss_zoo.export.classifiers import to_onnx
 from autobss_zoo.export.detectors import OUTPUTS
-from conftest import long
+from conftest import exports, long
+
+pytestmark = exports
 
 ARCHITECTURES = ["retinanet", "fasterrcnn", "maskrcnn"]
 CODE = Code.parse("resnet50_v1{16,32,32,64,1,1,1,1,8,8,8,16}")

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from conftest import exports
+
 PAGE = (Path(__file__).parents[2] / "docs" / "families.md").read_text(encoding="utf-8")
 MODULE = re.search(r"^```python module\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)[1]
 
@@ -29,6 +31,7 @@ def python(folder, *arguments, **variables):
     return done
 
 
+@exports
 def test_the_page_runs(folder):
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
     (folder / "page.py").write_text("\n".join(blocks))

@@ -20,6 +20,7 @@ from autobss_zoo.cost import count_network
 from autobss_zoo.errors import CodeError, UnknownNameError
 from autobss_zoo.families import FAMILIES, WithResolution, get_family
 from autobss_zoo.plots import plot_allocation
+from conftest import exports
 from own_families import CHAIN, WIDE, WideMobileNet
 
 register_family(WIDE)
@@ -61,6 +62,7 @@ def test_25_widths_have_the_counted_figures(widths):
     assert count_network(create_model(code), Setting(224)) == cost
 
 
+@exports
 def test_random_25_widths_are_counted_alike_three_times():
     rng = np.random.default_rng(0)
     codes = rng.integers(1, 30, (4, 25))

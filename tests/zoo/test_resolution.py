@@ -22,7 +22,7 @@ from autobss_zoo.families import get_family
 from autobss_zoo.families.detectors import DetectorKind
 from autobss_zoo.segmentation import create_segmenter
 from autobss_zoo.training import TrainingRecipe, train
-from conftest import KNOWN, tiny
+from conftest import KNOWN, exports, tiny
 
 CODE = Code.parse("resnet18_small_r{8,8,16,32,1,1,1,1,12}")
 
@@ -44,6 +44,7 @@ def test_costs_of_many_codes_follow_their_sides():
         assert macs == family.cost(Code(family.name, row)).macs
 
 
+@exports
 def test_preprocessing_export_and_evaluation_follow_the_code(tmp_path):
     model = create_model(CODE, num_classes=10, in_chans=1)
     assert model.pretrained_cfg["input_size"][1:] == (12, 12)

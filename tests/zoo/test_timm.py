@@ -17,7 +17,7 @@ from autobss_zoo import create_model, list_models
 from autobss_zoo.families import get_family
 from autobss_zoo.models import FROM_CODE
 from autobss_zoo.weights import adapt_state_dict
-from conftest import EACH_BLOCK, EVERY_FAMILY, codes, long, tiny
+from conftest import EACH_BLOCK, EVERY_FAMILY, codes, exports, long, tiny
 
 SIZE = 64
 every_family = pytest.mark.parametrize("family", EVERY_FAMILY)
@@ -137,6 +137,7 @@ def test_pickle_and_deepcopy(family):
         assert twin.about.code == model.about.code == tiny(family)
 
 
+@exports
 @pytest.mark.parametrize("family", EACH_BLOCK)
 def test_compile_and_export(family):
     model = build(family, num_classes=5).eval()
