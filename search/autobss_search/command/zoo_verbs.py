@@ -86,13 +86,13 @@ def _list(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([_facts(entry) for entry in found], indent=2))
     elif found:
-        headings = ["name", "MACs>", "params>", "ms>", "accuracy (paper, .tag)>", "code"]
-        if make_console().width < 150:
-            headings.pop()  # `info` shows it; here it would break over many lines
+        headings = ["name", "MACs>", "params>", "accuracy (paper, .tag)>"]
+        if (width := make_console().width) >= 100:  # `info` shows the others, too; here they would break lines
+            headings += ["ms>", *["code"] * (width >= 150)]
         table = _table(*headings)
         for e in found:
-            costs = rounded(e.measured.macs), rounded(e.measured.params), str(e.latency.get("onnxruntime", ""))
-            row = [e.name, *costs, _best(e), str(e.code)]
+            ms = e.latency.get("onnxruntime", "")
+            row = [e.name, rounded(e.measured.macs), rounded(e.measured.params), _best(e), str(ms), str(e.code)]
             table.add_row(*row[: len(headings)])
         print_rich(table)
     if not found:
@@ -221,13 +221,14 @@ def _print_entry(entry: Entry) -> None:
     from autobss_zoo.registry import weights_text
 
     of = f" ({entry.counts})" if entry.counts else ""
-    if printed := entry.printed:
-        print_rich(
-            f"Printed in the paper ({entry.source}): {printed['macs']} MACs{of}, {printed['params']} parameters."
-        )
+    names = {"macs": f"MACs{of}", "params": "parameters"}
+    if printed := [f"{value} {names[name]}" for name, value in entry.printed.items()]:
+        print_rich(f"Printed in the paper ({entry.source}): {', '.join(printed)}.")
     else:
         print_rich(f"Source: {entry.source}.")
     print_rich(f"Measured: {entry.measured.macs:,} MACs{of}, {entry.measured.params:,} parameters.")
+    for runtime, ms in entry.latency.items():
+        print_rich(f"Measured on one CPU thread in {runtime}: {ms} ms.")
     for what, percent in entry.accuracy.items():
         print_rich(f"The paper's accuracy: {percent}% {what}.")
     if entry.notes:
