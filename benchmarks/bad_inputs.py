@@ -43,13 +43,20 @@ os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", CUDA_VISIBLE_DEVICES=
 import timm  # noqa: F401  # imported once, for all commands
 import torch  # noqa: F401
 import yaml
-from hostile import CLASSES, TRAINING, Case, Made
+from hostile import CLASSES, SPACE, TRAINING, Case, Made
 from machine import parser, report
 
 import autobss_zoo.export.classifiers
 import autobss_zoo.hub
 import autobss_zoo.training  # noqa: F401
+from autobss_search import load_space
 from autobss_search.command.cli import main as autobss
+from autobss_search.spaces.blocks import covering_codes
+from autobss_zoo import Setting, get_family
+from autobss_zoo.latency.blocks import distinct
+from autobss_zoo.latency.conditions import Runtime
+from autobss_zoo.latency.runners import conditions
+from autobss_zoo.latency.table import Fit, MeasuredBlock, Table
 
 LIMIT = 120.0  # seconds of a command
 MEMORY = 8 << 30  # bytes of a command's address space
@@ -197,12 +204,27 @@ def end(run: Running, ended: bool) -> None:
         os.waitpid(run.process, 0)
 
 
+def _make_device(path: Path) -> None:
+    """The table of a device whose blocks take a nanosecond for each pair of input and output channels."""
+    space, runtime = load_space(SPACE, setting=Setting(8, 1, 10)), Runtime()
+    counted = space.constraints[0].function.counted
+    codes = covering_codes(space, counted)
+    blocks = [
+        MeasuredBlock(kind=s.kind, shape=s.shape, median=1e-9 * s.shape[0] * s.shape[1], spread=0.0, n=9)
+        for s in distinct(get_family(space.family).plan(codes, counted.setting), len(codes))
+    ]
+    fit, setting = Fit(constant=0.0, factor=1.0, each=0.0), counted.setting.describe()
+    facts = {"conditions": conditions(runtime), "protocol": "made up", "family": space.family, "largest_macs": 1 << 40}
+    Table(**facts, blocks=blocks, fit=fit, **setting).save(path)
+
+
 def make(folder: Path) -> Made:
     """The good inputs, made by commands."""
     keys = [f"{a}{b}{c}" for a in "0123" for b in "0123" for c in "0123"]
     table = {key: {"test_acc": [80.0 + i, 81.0 + i], "flops": 100 * (1 + i)} for i, key in enumerate(keys)}
     (folder / "table.json").write_text(json.dumps(table))
     (folder / "recipe.yaml").write_text(yaml.safe_dump(TRAINING))
+    _make_device(folder / "device.json")
     for arguments in (
         ["train", "recipe.yaml", "--folder", "run", "--device", "cpu"],
         [

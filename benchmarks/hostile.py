@@ -24,7 +24,7 @@ CODE = "resnet18_small{8,8,16,16,1,1,1,1}"
 TRAINING = {"base": "small/digits", "model": CODE, "input_size": 8, "epochs": 1, "batch_size": 256, "holdout": 0.25,
             "learning_rate": 0.1, "seed": 0, "warmup_epochs": 0, "weight_decay": 0.0005}  # fmt: skip
 SPACE = {"family": "resnet18_small", "C": {"step": 8, "high": [16, 16, 32, 32]}, "L": {"step": 1, "high": 2},
-         "budget": {"macs": "20M"}}  # fmt: skip
+         "budget": {"macs": "1M"}}  # fmt: skip
 SEARCH = {"rounds": 1, "batch": 2, "seed": 0, "searcher": "random", "budget": {"macs": 1000}}
 
 
@@ -49,7 +49,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Made:
-    """Good inputs in a folder: network/, run/ (a training), study/ and table.json."""
+    """Good inputs in a folder: network/, run/ (a training), study/, table.json and device.json."""
 
     folder: Path
 
@@ -403,11 +403,14 @@ def searches(r: Random, made: Made) -> Case:
 
 @bad
 def spaces(r: Random, made: Made) -> Case:
-    """A space of trainings that could not begin: what is found has to be found before."""
-    space = put("space.yaml", yaml_text(r, SPACE))
-    settings = ("epochs=1", "warmup_epochs=0", "data=imagenet")
-    short = ["--rounds", "1", *(part for setting in settings for part in ("--set", f"training.{setting}"))]
-    return Case(["search", "--train", "small/digits", "--space", space, "--data-dir", "nowhere", *short])
+    return Case(_trained(yaml_text(r, SPACE)), False)
+
+
+def _trained(space: bytes | str) -> list[str]:
+    """A search of a space with one short training."""
+    recipe = put("recipe.yaml", yaml.safe_dump(TRAINING))
+    options = ["--rounds", "1", "--batch", "1", "--folder", "out"]
+    return ["search", "--train", recipe, "--space", put("space.yaml", space), *options]
 
 
 @bad
@@ -417,6 +420,16 @@ def tables(r: Random, made: Made) -> Case:
     return Case(
         ["search", "--table", put("table.json", content), "--rounds", "1", "--batch", "2", "--folder", "out"], False
     )
+
+
+@bad
+def latency_tables(r: Random, made: Made) -> Case:
+    good = json.loads((made.folder / "device.json").read_text())
+    content = json.dumps(mutated(r, good)) if r.random() < 0.7 else spoilt(r, json.dumps(good).encode())
+    device, search = put("device.json", content), _trained(yaml.safe_dump(SPACE))
+    bound = r.choice(("0.5x", "1x of mnv2_small_original", "1e-9ms", text(r) + "!", number(r, 1)))
+    check = ["latency", "check", device, "--space", "space.yaml", "--networks", "4"]
+    return Case(r.choice((check, [*search, "--device", device, "--budget", f"latency={bound}"])), False)
 
 
 @bad
