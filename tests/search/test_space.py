@@ -81,6 +81,36 @@ def test_the_default_budget_is_the_hand_made_codes():
     assert small.constraints[0].upper == family.cost(Code(family.name, family.original), Setting(16, 1, 10)).macs
 
 
+def test_a_bound_relative_to_a_network():
+    uniform, family = entries()["mnv1_uniform_w050"], get_family("mnv1_r")
+    for network in ("mnv1_uniform_w050", str(uniform.code)):
+        (bound,) = get_space("mnv1_input", macs=f"0.5x of {network}").constraints
+        assert bound.upper == 0.5 * uniform.measured.macs
+    (bound,) = get_space("mnv1_input", macs="0.5x").constraints
+    assert bound.upper == 0.5 * family.cost(Code("mnv1_r", family.original)).macs
+    with pytest.raises(SpaceError, match=r"macs: expected a network of mnv1, got mnv2_autobss, which is mnv2\{"):
+        get_space("mnv1_input", macs="1x of mnv2_autobss")
+    with pytest.raises(UnknownNameError, match="unknown network 'mnv1_unifrm_w050': did you mean mnv1_uniform_w050"):
+        get_space("mnv1_input", macs="1x of mnv1_unifrm_w050")
+
+
+def test_choices_that_are_shares_of_a_width():
+    space = get_space("mnv1")
+    widths = space.dimensions[0].choices
+    assert (widths[0], widths[1], widths[-1], len(widths)) == (4, 5, 44, 31)  # of 44, rounded down
+    assert len(set(space.dimensions[6].choices)) == 1  # no blocks are searched
+
+
+def shares(**changed):
+    rule = {"of": [44, 89, 179, 358], "step": 0.03, "low": 0.1, "high": 1.0, **changed}
+    return load_space({"family": "resnet18", "C": rule, "L": {"choices": [1]}})
+
+
+def test_null_lifts_a_bound():
+    mine = {"base": "resnet18", "budget": {"macs": "1B", "params": "5M"}}
+    assert [c.name for c in load_space(mine, {"macs": None}).constraints] == ["params"]
+
+
 def test_several_bounds_hold_at_once():
     space = get_space("resnet18", macs="1.8B", params="8M")
     code = Code.parse("resnet18{64,64,256,512,1,1,1,1}")
@@ -129,6 +159,11 @@ def test_any_function_of_a_code_can_be_bounded():
         (lambda: load_space({"family": "resnet18", "C": {"step": 8, "high": [1, 2]}}), "a positive integer or 4"),
         (lambda: load_space({"family": "odd2", "dimensions": {"W1": 3}}), "names to lists"),
         (lambda: load_space({"C": {}}), "expected a mapping with the key family"),
+        (lambda: shares(of=[44]), r"C\.of: expected 4 positive integers, got \[44\]"),
+        (lambda: shares(step=0.035), r"C\.step: expected a share from 0\.01 to 1 in hundredths, got 0\.035"),
+        (lambda: shares(low=0.001), r"C\.low: expected a share from 0\.01 to 1 in hundredths, got 0\.001"),
+        (lambda: shares(low=0.9, high=0.5), "C: expected low up to high"),
+        (lambda: shares(of=[4, 8, 16, 32], low=0.1), "C: expected integers from 1 to"),
     ],
 )
 def test_errors_say_what_was_expected(make, message):
