@@ -17,6 +17,7 @@ from autobss_search.executors.processes import LocalProcesses
 from autobss_search.studies.journal import read_journal
 from autobss_search.studies.reading import read_records
 from autobss_search.studies.study import Study
+from conftest import long
 from study_script import DIMENSIONS, Score, area, killable, study
 
 
@@ -111,7 +112,7 @@ def test_the_same_order_of_outcomes_gives_the_same_study(tmp_path):
 
 
 @pytest.mark.parametrize("write", ["set_trial_user_attr", "set_trial_state_values", "create_new_trial"])
-@pytest.mark.parametrize("after", [0, 3, 20])
+@pytest.mark.parametrize("after", [3, *long(0, 20)])
 def test_a_crash_at_any_write_loses_no_score_and_asks_no_code_twice(tmp_path, monkeypatch, write, after):
     with study(tmp_path, executor=LastFirst(), asynchronous=True) as running:
         running.enqueue(killable().decode(np.full((1, 5), 2))[0])

@@ -95,6 +95,7 @@ def test_failures_poison_and_hanging_are_outcomes(connected):
         pytest.fail("the hanging process is still there")
 
 
+@pytest.mark.long
 def test_a_job_that_kills_its_workers_is_begun_again_so_often_and_has_failed(connected):
     out = updates(RayCluster(retries=1), misbehaves, [8])
     assert [u.attempt for u in out if isinstance(u, Started)] == [1, 2]
@@ -197,7 +198,7 @@ def test_an_error_of_one_process_is_the_trials(connected):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lost", ["first", *long("second")])
+@pytest.mark.parametrize("lost", long("first", "second"))
 def test_a_trial_on_two_nodes_is_begun_again_when_one_is_lost(tmp_path, lost):
     nodes = Nodes(3)
     try:

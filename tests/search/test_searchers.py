@@ -26,6 +26,7 @@ from autobss_search import (
 from autobss_search.errors import SpaceError
 from autobss_search.searchers.surrogate import LIMIT, GaussianProcess
 from autobss_zoo import Code
+from conftest import long
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*distinct candidates")
 
@@ -111,7 +112,7 @@ def test_the_same_seed_and_tells_ask_the_same_in_any_order_of_tells(make):
     assert Session(make(toy(), seed=8)).ask(16) != Session(make(toy(), seed=7)).ask(16)
 
 
-@pytest.mark.parametrize("preset", ["default", "paper"])
+@pytest.mark.parametrize("preset", ["default", *long("paper")])
 def test_asks_do_not_depend_on_the_number_of_threads(preset):
     program = (
         "import warnings; warnings.simplefilter('ignore')\n"

@@ -19,7 +19,7 @@ from autobss_zoo.registry import entries, read_published
 from autobss_zoo.training import TrainingRecipe, train
 from autobss_zoo.training.publishing import publish
 from autobss_zoo.training.validation import validate
-from conftest import exports
+from conftest import exports, long
 from hub_server import Hub
 
 pytestmark = exports
@@ -225,7 +225,7 @@ def test_the_packages_own_networks_load_and_cost_what_they_state(name):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not DEBIAN.is_file(), reason="Debian's package dataset-fashion-mnist is not installed")
-@pytest.mark.parametrize("name", [name for name in PACKAGED if name.endswith(".fmnist")])
+@pytest.mark.parametrize("name", [*PACKAGED[::3], *long(*PACKAGED[1::3], *PACKAGED[2::3])])
 def test_the_packages_own_networks_score_what_they_state(name):
     base, _, tag = name.partition(".")
     stated = entries()[base].weights[tag]["accuracy"]

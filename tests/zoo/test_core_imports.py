@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from conftest import long
+
 HEAVY = ("torch", "timm", "torchvision", "huggingface_hub")
 
 
@@ -35,12 +37,14 @@ CREATE = "print(timm.create_model('autobss_resnet18', num_classes=2).about.code)
 @pytest.mark.parametrize(
     "imports",
     [
-        "import autobss_zoo, timm",
         "import timm, autobss_zoo",
-        "import autobss_zoo; import timm.models; import timm",
         "import autobss_zoo, importlib.util; importlib.util.find_spec('timm'); import timm",
-        "import autobss_zoo.codes; from timm.models import create_model; import timm",
-        "import autobss_zoo; autobss_zoo.create_model('resnet18_original'); import timm",
+        *long(
+            "import autobss_zoo, timm",
+            "import autobss_zoo; import timm.models; import timm",
+            "import autobss_zoo.codes; from timm.models import create_model; import timm",
+            "import autobss_zoo; autobss_zoo.create_model('resnet18_original'); import timm",
+        ),
     ],
 )
 def test_timm_knows_the_networks_in_any_order(imports):
