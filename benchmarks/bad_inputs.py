@@ -52,6 +52,7 @@ import autobss_zoo.training  # noqa: F401
 from autobss_search import load_space
 from autobss_search.command.cli import main as autobss
 from autobss_search.spaces.blocks import covering_codes
+from autobss_search.spaces.budgets import Counted
 from autobss_zoo import Setting, get_family
 from autobss_zoo.latency.blocks import distinct
 from autobss_zoo.latency.conditions import Runtime
@@ -206,16 +207,24 @@ def end(run: Running, ended: bool) -> None:
 
 def _make_device(path: Path) -> None:
     """The table of a device whose blocks take a nanosecond for each pair of input and output channels."""
-    space, runtime = load_space(SPACE, setting=Setting(8, 1, 10)), Runtime()
-    counted = space.constraints[0].function.counted
+    setting, runtime = Setting(8, 1, 10), Runtime()
+    space = load_space(SPACE, setting=setting)
+    counted = Counted(space.family, setting)
     codes = covering_codes(space, counted)
+    assert codes is not None
     blocks = [
         MeasuredBlock(kind=s.kind, shape=s.shape, median=1e-9 * s.shape[0] * s.shape[1], spread=0.0, n=9)
-        for s in distinct(get_family(space.family).plan(codes, counted.setting), len(codes))
+        for s in distinct(get_family(space.family).plan(codes, setting), len(codes))
     ]
-    fit, setting = Fit(constant=0.0, factor=1.0, each=0.0), counted.setting.describe()
-    facts = {"conditions": conditions(runtime), "protocol": "made up", "family": space.family, "largest_macs": 1 << 40}
-    Table(**facts, blocks=blocks, fit=fit, **setting).save(path)
+    Table(
+        conditions=conditions(runtime),
+        protocol="made up",
+        family=space.family,
+        largest_macs=1 << 40,
+        blocks=tuple(blocks),
+        fit=Fit(constant=0.0, factor=1.0, each=0.0),
+        **setting.describe(),
+    ).save(path)
 
 
 def make(folder: Path) -> Made:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from machine import machine
 from scipy.stats import t as student
@@ -33,14 +33,15 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "fashion_mnist"
 SEEDS = (101, 102, 103, 104, 105)
 BACKBONES = ("resnet", "mnv2")
-SEARCHERS = ("autobss", "random")
+SEARCHES: dict[str, dict[str, Any]] = {name: {"searcher": name} for name in ("autobss", "random")}
+"""By the names of the answers, what their searches' recipes differ in."""
 
 
 class Result(NamedTuple):
     """The trainings of a code.
 
     Attributes:
-        found_by: original, random or autobss.
+        found_by: original, or the name of the search.
         code: The code.
         accuracies: On the test set in percent, one for each seed.
         searched: Its score in the search, on the holdout.
@@ -60,23 +61,39 @@ def recipes(backbone: str, scale: str) -> tuple[str, str]:
     )  # fmt: skip
 
 
-def run(backbone: str, scale: str, folder: Path, workers: int) -> Iterator[Result]:
-    """Search, train again and test, or go on with it."""
+def run(
+    backbone: str,
+    scale: str,
+    folder: Path,
+    workers: int,
+    searches: Mapping[str, Mapping[str, Any]] = SEARCHES,
+    results: Path = RESULTS,
+) -> Iterator[Result]:
+    """Search, train again and test, or go on with it.
+
+    Args:
+        backbone: "resnet" or "mnv2".
+        scale: "cpu" or "full".
+        folder: Where the studies and trainings are kept.
+        workers: Trainings side by side.
+        searches: As `SEARCHES`.
+        results: Where the trials and their plots go.
+    """
     search, final = recipes(backbone, scale)
     executor = LocalProcesses(workers) if workers > 1 else InProcess()
     codes = {"original": Training(final).load().code}
     scores: dict[str, float | None] = {"original": None}
-    for name in SEARCHERS:
-        recipe = SearchRecipe.load(search, {"searcher": name})
+    for name, changes in searches.items():
+        recipe = SearchRecipe.load(search, changes)
         evaluate = recipe.make_evaluator(folder / name / "models")
         with Study(
             folder / name, recipe.make_searcher(), evaluate, executor, recipe.rounds, recipe.batch, on_event=print
         ) as study:
             codes[name] = study.run()
             scores[name] = next(r.value for r in study.records if r.code == codes[name])
-            RESULTS.mkdir(parents=True, exist_ok=True)
-            (RESULTS / f"{backbone}_{scale}_{name}.csv").write_text(to_csv(study.records), encoding="utf-8")
-            plot_history(study.records, RESULTS / f"{backbone}_{scale}_{name}.png")
+            results.mkdir(parents=True, exist_ok=True)
+            (results / f"{backbone}_{scale}_{name}.csv").write_text(to_csv(study.records), encoding="utf-8")
+            plot_history(study.records, results / f"{backbone}_{scale}_{name}.png")
     trained = Training(final, str(folder / "final"))
     jobs = [Job(i, code, s) for i, (code, s) in enumerate((c, s) for s in SEEDS for c in codes.values())]
     found: dict[Code, list[float]] = {code: [] for code in codes.values()}

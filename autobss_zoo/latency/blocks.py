@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from ..families.plan import Block, Plan
+
+Others = Callable[[str, np.ndarray, np.ndarray], Callable[[np.ndarray], np.ndarray]]
 
 _ODD = np.array([0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0xD6E8FEB86659FD93], np.uint64)
 
@@ -69,15 +71,20 @@ class BlockTimes:
 
     Args:
         times: Seconds by block.
+        others: Makes of a kind's blocks, (n, figures), and their seconds, (n,), a function that gives the seconds of
+            other blocks of that kind, NaN where it cannot; None where others are not known.
     """
 
-    def __init__(self, times: Mapping[Signature, float]) -> None:
-        self._known = {}
+    def __init__(self, times: Mapping[Signature, float], others: Others | None = None) -> None:
+        self._known, self._others = {}, {}
         for kind in {signature.kind for signature in times}:
             own = [(s.shape, seconds) for s, seconds in times.items() if s.kind == kind]
             rows = np.array([shape for shape, _ in own], np.int64)
             order = np.argsort(keys := _keys(rows))
-            self._known[kind] = (keys[order], rows[order], np.array([seconds for _, seconds in own])[order])
+            seconds = np.array([seconds for _, seconds in own])
+            self._known[kind] = (keys[order], rows[order], seconds[order])
+            if others:
+                self._others[kind] = others(kind, rows, seconds)
 
     def of(self, block: Block, n: int) -> np.ndarray:
         """The seconds of one block of the plan of `n` codes, shape (n,); NaN where it is not known."""
@@ -86,7 +93,10 @@ class BlockTimes:
         keys, rows, seconds = self._known[block.kind]
         wanted = shapes(block, n)
         places = np.searchsorted(keys, _keys(wanted)).clip(max=len(keys) - 1)
-        return np.where((rows[places] == wanted).all(axis=1), seconds[places], np.nan)
+        found = np.where((rows[places] == wanted).all(axis=1), seconds[places], np.nan)
+        if block.kind in self._others and (missing := np.isnan(found)).any():
+            found[missing] = self._others[block.kind](wanted[missing])
+        return found
 
 
 def _keys(rows: np.ndarray) -> np.ndarray:

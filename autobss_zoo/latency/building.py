@@ -40,6 +40,7 @@ def build_table(
     runtime: Runtime,
     setting: Setting | None = None,
     largest_macs: int | None = None,
+    sampled: bool = False,
     on_progress: Progress = lambda what, share: None,
 ) -> Table:
     """Measure the blocks of codes and write a device's table; what an interrupted call has measured is kept.
@@ -48,6 +49,7 @@ def build_table(
         path: The file. One that was begun under the same conditions is gone on with.
         family: The family's name.
         codes: Codes, integers of shape (n, m), all of whose blocks are measured, as are the hand-made network's.
+        sampled: As of `Table`.
         networks: Codes of whole networks that are measured to fit how blocks add up, at least 4, and others to test it.
         runtime: How they are run.
         setting: The images and classes; the family's own when None.
@@ -65,7 +67,7 @@ def build_table(
     setting = kind.setting(setting)
     if largest_macs is None:
         largest_macs = int(kind.figure("macs", Code(family, kind.original), setting))
-    table = _begun(Path(path), runtime, kind, setting, largest_macs)
+    table = _begun(Path(path), runtime, kind, setting, largest_macs, sampled)
     with steady(runtime):
         for blocks, share in _blocks(kind, table, np.vstack([codes, kind.original]), runtime):
             table = table.changed(blocks=(*table.blocks, *blocks), fit=None, validation=None)
@@ -77,19 +79,21 @@ def build_table(
     return table
 
 
-def _begun(path: Path, runtime: Runtime, family: Family, setting: Setting, largest_macs: int) -> Table:
+def _begun(path: Path, runtime: Runtime, family: Family, setting: Setting, largest_macs: int, sampled: bool) -> Table:
     """The table that a file holds already, or an empty one."""
     table = Table(
         conditions=conditions(runtime),
         protocol=PROTOCOL,
         family=family.name,
         largest_macs=largest_macs,
+        sampled=sampled,
         **setting.describe(),
     )
     if not path.exists():
         return table
     kept = load_table(path)
-    for name in ("conditions", "protocol", "family", "input_size", "in_chans", "num_classes", "largest_macs"):
+    facts = ("conditions", "protocol", "family", "largest_macs", "sampled", "input_size", "in_chans", "num_classes")
+    for name in facts:
         if (theirs := getattr(kept, name)) != (ours := getattr(table, name)):
             raise LatencyError(f"{path}: holds a table of {name} {theirs}, not {ours}; give another file")
     return kept

@@ -16,9 +16,10 @@ from ..errors import LatencyError, shown
 from ..families import Family, get_family
 from ..families.plan import Block
 from ..files import write_atomically
-from ..limits import Number, Text, Whole
+from ..limits import Flag, Number, Text, Whole
 from .blocks import BlockTimes, Signature, kinds, named
 from .conditions import Conditions
+from .interpolation import KindTimes
 
 _MOST = 64 << 20  # bytes of a file
 Seconds = Annotated[Number, Field(gt=0)]
@@ -131,6 +132,7 @@ class Table(_Part):
         input_size, in_chans, num_classes: Of the networks that it was made for.
         largest_macs: Blocks of more MACs were not measured: no network within such a budget has them.
         blocks: What was measured.
+        sampled: Whether that is a sample, from which others of the same kinds and within their sizes are predicted.
         fit: How they add up; None until all is measured.
         validation: How well.
     """
@@ -144,6 +146,7 @@ class Table(_Part):
     num_classes: Whole
     largest_macs: Whole
     blocks: tuple[MeasuredBlock, ...] = ()
+    sampled: Flag = False
     fit: Fit | None = None
     validation: Validation | None = None
 
@@ -155,12 +158,13 @@ class Table(_Part):
     @cached_property
     def identity(self) -> str:
         """The SHA-256 of all that predictions depend on."""
-        text = self.model_dump_json(include={"conditions", "family", "blocks", "fit", "largest_macs"})
+        text = self.model_dump_json(include={"conditions", "family", "blocks", "sampled", "fit", "largest_macs"})
         return hashlib.sha256(text.encode()).hexdigest()
 
     @cached_property
     def _times(self) -> BlockTimes:
-        return BlockTimes({Signature(block.kind, block.shape): block.median for block in self.blocks})
+        times = {Signature(block.kind, block.shape): block.median for block in self.blocks}
+        return BlockTimes(times, KindTimes if self.sampled else None)
 
     def sums(self, family: Family, codes: np.ndarray, setting: Setting | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The sum of the blocks' seconds, and the number of blocks, of codes of shape (n, m); both of shape (n,).

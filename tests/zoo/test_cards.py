@@ -3,13 +3,24 @@ import json
 import pytest
 from huggingface_hub import ModelCard
 
-from autobss_zoo import cards, create_model, get, save_pretrained
+from autobss_zoo import cards, create_model, gallery, get, save_pretrained
 from conftest import PAPER, tiny
 
 
 @pytest.mark.parametrize("path", cards.files(), ids=lambda path: path.name)
 def test_generated_files_are_up_to_date(path):
     assert path.read_text(encoding="utf-8") == cards.files()[path], "out of date: run `make cards`"
+
+
+def test_the_zoo_at_a_glance_is_up_to_date_and_names_what_is_slower(tmp_path):
+    text = gallery.page()
+    assert (cards.ROOT / "docs" / "zoo.md").read_text(encoding="utf-8") == text, "out of date: run `make cards`"
+    shown = {name for name in PAPER if get(name).task == "classification"}
+    assert {name for name in PAPER if f"| `{name}` |" in text} == shown
+    original, searched = (get(f"resnet18_{how}").latency["pytorch"] for how in ("original", "autobss"))
+    assert (f"`resnet18_autobss` ({searched / original:.2f}x in pytorch)" in text) == (searched > 1.02 * original)
+    gallery.draw(tmp_path / "zoo.png")
+    assert (tmp_path / "zoo.png").stat().st_size > 10_000
 
 
 def test_there_is_a_card_of_every_entry_and_no_other():

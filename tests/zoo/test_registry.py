@@ -1,3 +1,4 @@
+import csv
 import re
 
 import pytest
@@ -5,6 +6,7 @@ import pytest
 import autobss_zoo
 from autobss_zoo import Code, get, list_models
 from autobss_zoo.errors import AutoBSSError, UnknownNameError, WeightsError
+from autobss_zoo.latencies import COLUMNS, FOLDER, RUNTIMES, measured_on
 from autobss_zoo.registry import entries
 from conftest import AUTOBSS, PAPER
 
@@ -67,10 +69,44 @@ def test_names_say_how_the_code_was_found(entry):
         ({"task": "segmentation", "pattern": "psp*"}, ["pspnet_r50_original", "pspnet_r50_autobss"]),
         ({"pretrained": True, "family": "resnet50"}, ["resnet50_original"]),
         ({"pattern": "nothing*"}, []),
+        ({"pattern": "resnet18*", "max_macs": 1.8e9}, ["resnet18_random"]),
+        (
+            {"pattern": "resnet50*", "max_params": 23.5e6, "max_macs": 3.5e9},
+            [f"resnet50_uniform_{w}" for w in ("w088", "w075", "w050")],
+        ),
     ],
 )
 def test_list_models(options, names):
     assert list_models(**options) == names
+
+
+def test_every_classifier_has_a_measured_latency():
+    names = list_models(task="classification")
+    assert {name for name, entry in entries().items() if entry.latency} == set(names)
+    for name in names:
+        assert get(name).latency.keys() == set(RUNTIMES)
+    bound = get("mnv2_autobss").latency["onnxruntime"]
+    quick = list_models(max_latency=bound)
+    assert "mnv2_autobss" in quick
+    assert quick == [name for name in names if get(name).latency["onnxruntime"] <= bound]
+    assert {runtime.partition("-")[0] for runtime in measured_on()} >= set(RUNTIMES)
+    for conditions in measured_on().values():
+        assert conditions["processor"]
+        assert conditions["versions"]["torch"]
+
+
+@pytest.mark.parametrize("name", [f"{runtime}-cpu-1thread" for runtime in RUNTIMES])
+def test_results_state_what_timms_do_and_the_registrys_costs(name):
+    with (FOLDER / f"{name}.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == COLUMNS
+    assert rows == sorted(rows, key=lambda row: float(row["infer_step_time"]))
+    for row in rows:
+        entry = get(row["model"])
+        assert float(row["param_count"]) == round(entry.measured.params / 1e6, 2)
+        assert float(row["infer_gmacs"]) == round(entry.measured.macs / 1e9, 3)
+        assert int(row["infer_img_size"]) == entry.setting.input_size
+        assert float(row["infer_samples_per_sec"]) == pytest.approx(1e3 / float(row["infer_step_time"]), rel=0.01)
 
 
 @pytest.mark.parametrize("options", [{"family": "resnet19"}, {"task": "detecting"}])

@@ -41,6 +41,9 @@ def add_commands(commands: Any) -> None:
     )
     verb.add_argument("-o", "--output", required=True, type=Path, metavar="FILE.json", help="the table")
     verb.add_argument("--networks", type=integer(8, 2000), default=100, help="whole networks, half to test (100)")
+    verb.add_argument(
+        "--blocks", type=integer(100, 100_000), default=1500, help="at most; of spaces of more a sample (1500)"
+    )
     _add_runtime(verb)
     _add_images(verb)
 
@@ -121,26 +124,38 @@ def _build(arguments: argparse.Namespace) -> int:
     from autobss_zoo.files import check_output
     from autobss_zoo.latency import Runtime, build_table
 
-    from ..spaces.blocks import covering_codes
-
     check_output(arguments.output)
     runtime = Runtime.of(name=arguments.runtime, **_runtime(arguments))
     space, macs = _space(arguments.space, _setting(arguments))
     counted, half = macs.function.counted, arguments.networks // 2
+    codes, sampled = _blocks(space, macs, arguments.blocks)
     with _progress() as advance:
         table = build_table(
             arguments.output,
             counted.family,
-            covering_codes(space, counted),
+            codes,
             (_random(space, macs, half, 0.4, 0), _random(space, macs, half, 0.93, 1)),
             runtime,
             counted.setting,
             int(macs.upper),
+            sampled,
             on_progress=advance,
         )
-    print(f"wrote {arguments.output}: {len(table.blocks):,} blocks of {space.family}; {table.conditions}")
+    some = ", from which others are predicted" if table.sampled else ""
+    print(f"wrote {arguments.output}: {len(table.blocks):,} blocks of {space.family}{some}; {table.conditions}")
     _show(table)
     return 0
+
+
+def _blocks(space: Space, macs: Any, most: int) -> tuple[np.ndarray, bool]:
+    """Codes with every block of the space, or where these are too many with a sample of them; and whether it is one."""
+    from ..spaces.blocks import covering_codes, sampled_codes
+
+    codes = covering_codes(space, macs.function.counted, most)
+    if codes is not None:
+        return codes, False
+    drawn = np.stack([_random(space, macs, most, least, 2) for least in (0.93, 0.25)], axis=1)  # in turns
+    return sampled_codes(drawn.reshape(2 * most, -1), macs.function.counted, most), True
 
 
 def _show(table: Table) -> None:
