@@ -221,6 +221,7 @@ def _make_device(path: Path) -> None:
         protocol="made up",
         family=space.family,
         largest_macs=1 << 40,
+        reference=1.0,
         blocks=tuple(blocks),
         fit=Fit(constant=0.0, factor=1.0, each=0.0),
         **setting.describe(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,12 +20,12 @@ from .runners import Runner, conditions, open_runner, steady
 from .table import Errors, Fit, MeasuredBlock, Table, Validation, load_table
 from .timing import time_in_turns
 
-_TOGETHER = 48  # blocks that are measured in turns
+_TOGETHER = 48  # blocks that are measured in turns, with the hand-made network
 _SECONDS = 0.05  # of a block's runs, about
 _NETWORK_SECONDS = 0.5
 PROTOCOL = (
-    f"medians of runs in turns, {_TOGETHER} blocks at a time, about {_SECONDS:g} s each, and whole networks of "
-    f"{_NETWORK_SECONDS:g} s each, in evaluation mode on random images"
+    f"medians of runs in turns with the hand-made network, {_TOGETHER} blocks at a time, about {_SECONDS:g} s each, "
+    f"and whole networks, {_NETWORK_SECONDS:g} s each, at the pace of that network, in evaluation mode on random images"
 )
 
 Progress = Callable[[str, float], None]
@@ -67,9 +67,19 @@ def build_table(
     setting = kind.setting(setting)
     if largest_macs is None:
         largest_macs = int(kind.figure("macs", Code(family, kind.original), setting))
-    table = _begun(Path(path), runtime, kind, setting, largest_macs, sampled)
     with steady(runtime):
-        for blocks, share in _blocks(kind, table, np.vstack([codes, kind.original]), runtime):
+        reference = _network(kind, Code(family, kind.original), setting, runtime)
+        fresh = Table(
+            conditions=conditions(runtime),
+            protocol=PROTOCOL,
+            family=family,
+            largest_macs=largest_macs,
+            sampled=sampled,
+            reference=time_in_turns([reference], _NETWORK_SECONDS)[0].median,
+            **setting.describe(),
+        )
+        table = _begun(Path(path), fresh)
+        for blocks, share in _blocks(kind, table, np.vstack([codes, kind.original]), reference):
             table = table.changed(blocks=(*table.blocks, *blocks), fit=None, validation=None)
             table.save(path)
             on_progress("blocks", share)
@@ -79,27 +89,19 @@ def build_table(
     return table
 
 
-def _begun(path: Path, runtime: Runtime, family: Family, setting: Setting, largest_macs: int, sampled: bool) -> Table:
-    """The table that a file holds already, or an empty one."""
-    table = Table(
-        conditions=conditions(runtime),
-        protocol=PROTOCOL,
-        family=family.name,
-        largest_macs=largest_macs,
-        sampled=sampled,
-        **setting.describe(),
-    )
+def _begun(path: Path, fresh: Table) -> Table:
+    """The table that a file holds already, or the empty one."""
     if not path.exists():
-        return table
+        return fresh
     kept = load_table(path)
     facts = ("conditions", "protocol", "family", "largest_macs", "sampled", "input_size", "in_chans", "num_classes")
     for name in facts:
-        if (theirs := getattr(kept, name)) != (ours := getattr(table, name)):
+        if (theirs := getattr(kept, name)) != (ours := getattr(fresh, name)):
             raise LatencyError(f"{path}: holds a table of {name} {theirs}, not {ours}; give another file")
     return kept
 
 
-def _blocks(family: Family, table: Table, codes: np.ndarray, runtime: Runtime) -> Iterable[tuple[list[Any], float]]:
+def _blocks(family: Family, table: Table, codes: np.ndarray, reference: Runner) -> Iterable[tuple[list[Any], float]]:
     """Measure the blocks that the table has not, some together; gives them with the share that is done."""
     known = {Signature(block.kind, block.shape) for block in table.blocks}
     wanted = {
@@ -109,14 +111,14 @@ def _blocks(family: Family, table: Table, codes: np.ndarray, runtime: Runtime) -
     total, ready = len(wanted) + len(known), {}
     left = dict(wanted)
     for place in dict.fromkeys(wanted.values()):
-        for signature, runner in _runners(family, codes[place], table.setting, runtime, left):
+        for signature, runner in _runners(family, codes[place], table.setting, table.conditions.runtime, left):
             del left[signature]
             ready[signature] = runner
             if len(ready) == _TOGETHER:
-                yield _timed(ready), 1 - len(left) / total
+                yield _timed(ready, reference, table.reference), 1 - len(left) / total
                 ready = {}
     if ready:
-        yield _timed(ready), 1.0
+        yield _timed(ready, reference, table.reference), 1.0
 
 
 def _macs(signature: Signature) -> int:
@@ -139,12 +141,30 @@ def _runners(
             yield signature, open_runner(part, (inputs, side, side), runtime)
 
 
-def _timed(ready: dict[Signature, Runner]) -> list[MeasuredBlock]:
-    timings = time_in_turns(list(ready.values()), _SECONDS * len(ready))
+def _timed(ready: dict[Signature, Runner], reference: Runner, then: float) -> list[MeasuredBlock]:
+    *timings, now = time_in_turns([*ready.values(), reference], 2 * _SECONDS * len(ready))
+    pace = now.median / then
     return [
-        MeasuredBlock(kind=s.kind, shape=s.shape, median=t.median, spread=round(t.spread, 4), n=t.n)
+        MeasuredBlock(kind=s.kind, shape=s.shape, median=t.median / pace, spread=round(t.spread, 4), n=t.n)
         for s, t in zip(ready, timings, strict=True)
     ]
+
+
+class Paced(NamedTuple):
+    """Latencies, and the pace at which the machine ran.
+
+    Attributes:
+        seconds: Medians, shape (n,).
+        pace: How long the table's reference took, beside when the table was begun.
+    """
+
+    seconds: np.ndarray
+    pace: float
+
+    @property
+    def at_pace(self) -> np.ndarray:
+        """The seconds at the table's pace, which are what it predicts."""
+        return self.seconds / self.pace
 
 
 def measure_codes(
@@ -153,8 +173,8 @@ def measure_codes(
     family: str | None = None,
     on_round: Callable[[float], None] | None = None,
     setting: Setting | None = None,
-) -> np.ndarray:
-    """The seconds of whole networks as a table's runtime runs them here, measured in turns.
+) -> Paced:
+    """The seconds of whole networks as a table's runtime runs them here, measured in turns with the table's reference.
 
     Args:
         table: The table.
@@ -162,16 +182,15 @@ def measure_codes(
         family: Of the codes; the table's own when None.
         on_round: Called after each round with the share that is done.
         setting: The images and classes; the table's own when None.
-
-    Returns:
-        Medians, shape (n,).
     """
     runtime, kind = table.conditions.runtime, get_family(family or table.family)
     with steady(runtime):
         every = [Code(kind.name, tuple(values)) for values in codes.tolist()]
         runners = [_network(kind, code, setting or table.setting, runtime) for code in every]
-        timings = time_in_turns(runners, _NETWORK_SECONDS * len(runners), on_round)
-    return np.array([timing.median for timing in timings])
+        own = get_family(table.family)
+        runners.append(_network(own, Code(own.name, own.original), table.setting, runtime))
+        *timings, now = time_in_turns(runners, _NETWORK_SECONDS * len(runners), on_round)
+    return Paced(np.array([timing.median for timing in timings]), now.median / table.reference)
 
 
 def _network(family: Family, code: Code, setting: Setting, runtime: Runtime) -> Runner:
@@ -186,7 +205,7 @@ def _fitted(
     """The table with how its blocks add up, and how well."""
     codes = np.concatenate(networks)
     fit, test = slice(len(networks[0])), slice(len(networks[0]), None)
-    halves = [measure_codes(table, codes, None, partial(_part, on_round, done)) for done in (0.0, 0.5)]
+    halves = [measure_codes(table, codes, None, partial(_part, on_round, done)).at_pace for done in (0.0, 0.5)]
     measured = np.mean(halves, axis=0)
     cost, (sums, count) = family.cost(codes, table.setting), table.sums(family, codes, table.setting)
 

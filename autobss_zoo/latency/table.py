@@ -131,6 +131,8 @@ class Table(_Part):
         family: The family's name.
         input_size, in_chans, num_classes: Of the networks that it was made for.
         largest_macs: Blocks of more MACs were not measured: no network within such a budget has them.
+        reference: Seconds of the family's hand-made network when the table was begun. It is run in turns with all that
+            is measured, whose times are stated as they are where it takes that long: machines change their pace.
         blocks: What was measured.
         sampled: Whether that is a sample, from which others of the same kinds and within their sizes are predicted.
         fit: How they add up; None until all is measured.
@@ -145,6 +147,7 @@ class Table(_Part):
     in_chans: Whole
     num_classes: Whole
     largest_macs: Whole
+    reference: Seconds
     blocks: tuple[MeasuredBlock, ...] = ()
     sampled: Flag = False
     fit: Fit | None = None
@@ -228,7 +231,8 @@ class Table(_Part):
     def rescaled(self, ratio: float) -> Table:
         """The table with all its predictions multiplied, as for a machine that has become slower."""
         assert self.fit is not None
-        return self.changed(fit=Fit(**{name: ratio * value for name, value in self.fit}))
+        fit = Fit(**{name: ratio * value for name, value in self.fit})
+        return self.changed(fit=fit, reference=ratio * self.reference)
 
     def changed(self, **fields: Any) -> Table:
         """The table with other values of some fields."""

@@ -12,7 +12,7 @@ from autobss_search.command.cli import main
 from autobss_search.conformance import check_space
 from autobss_search.errors import SpaceError
 from autobss_search.spaces.amounts import parse_milliseconds
-from autobss_search.spaces.blocks import covering_codes
+from autobss_search.spaces.blocks import covering_codes, sampled_codes
 from autobss_search.spaces.budgets import parse_budget
 from autobss_search.studies.recipe import SearchRecipe
 from autobss_zoo import Code, Setting, create_model, get_family
@@ -36,6 +36,17 @@ def test_covering_codes_have_every_block(name):
     assert distinct(family.plan(random, counted.setting), len(random)).keys() <= known.keys()
 
 
+def test_of_too_many_blocks_a_sample_is_taken():
+    space = get_space("mnv1_input")
+    counted, family = space.constraints[0].function.counted, get_family(space.family)
+    assert covering_codes(space, counted, 1000) is None
+    codes = space.values(np.random.default_rng(0).integers(0, space.lengths, (500, space.ndim)))
+    some = sampled_codes(codes, counted, 300)
+    assert 250 <= len(distinct(family.plan(some, counted.setting), len(some))) <= 350
+    assert (some == codes[: len(some)]).all()
+    assert (sampled_codes(codes, counted, 10**6) == codes).all()
+
+
 def a_table(name, setting=None):
     """A table of every block of a space, whose times are not monotone in channels."""
     space = get_space(name, setting=setting)
@@ -51,6 +62,7 @@ def a_table(name, setting=None):
         protocol="made up",
         family=space.family,
         largest_macs=1 << 40,
+        reference=1e-3,
         blocks=blocks,
         fit=Fit(constant=1e-4, factor=1.1, each=1e-6),
         **counted.setting.describe(),

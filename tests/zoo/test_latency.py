@@ -180,6 +180,47 @@ def test_a_table_predicts_sums_of_blocks(built):
     assert table.rescaled(2).identity != table.identity
 
 
+def test_a_machine_that_changes_its_pace_gives_the_same_table(built, monkeypatch, tmp_path):
+    path, codes, networks = built
+    paces = itertools.cycle([1.0, 3.0, 0.5, 2.0])
+    pace = [next(paces)]
+
+    def open_runner(module, shape, runtime):
+        seconds = a_part_or_network(module, shape)
+        return lambda: seconds * pace[0]
+
+    def in_turns(*arguments):
+        pace[0] = next(paces)
+        return time_in_turns(*arguments)
+
+    monkeypatch.setattr(building, "open_runner", open_runner)
+    monkeypatch.setattr(building, "time_in_turns", in_turns)
+    again = build_table(tmp_path / "again.json", FAMILY, codes, networks, Runtime(), SETTING)
+    table = load_table(path)
+    ratio = again.reference / table.reference
+    for one, other in zip(again.blocks, table.blocks, strict=True):
+        assert one.median == pytest.approx(ratio * other.median)
+    assert again.predict(codes) == pytest.approx(ratio * table.predict(codes))
+    measured = building.measure_codes(table, codes[:3])
+    assert measured.pace in (1.0, 3.0, 0.5, 2.0)
+    assert measured.seconds / measured.pace == pytest.approx(table.predict(codes[:3]))
+    assert table.rescaled(measured.pace).predict(codes[:3]) == pytest.approx(measured.seconds)
+
+
+def test_blocks_that_a_sample_has_not_are_predicted_within_its_sizes(monkeypatch, tmp_path):
+    fake_clock(monkeypatch, a_part_or_network)
+    networks = random_codes(8), random_codes(40, 1)
+    codes = np.concatenate([random_codes(40, 2), [[8] * 6 + [2] * 6 + [6] * 6, [11] * 6 + [2] * 6 + [6] * 6]])
+    table = build_table(tmp_path / "table.json", FAMILY, codes, networks, Runtime(), SETTING, sampled=True)
+    assert table.sampled
+    with pytest.raises(LatencyError, match="the table has no"):
+        table.changed(sampled=False).predict(networks[1])
+    assert table.validation.predicted.rmspe < 0.02 < table.validation.macs.rmspe
+    assert table.identity != table.changed(sampled=False).identity
+    with pytest.raises(LatencyError, match=r"the table has no inverted_residual\(inputs=8, outputs=400"):
+        table.predict(np.array([(*[8] * 5, 400, *[1] * 6, *[6] * 6)]))
+
+
 def test_unknown_blocks_are_named_and_larger_ones_are_over_any_bound(built):
     table = load_table(built[0])
     other = np.array([(*[13] * 6, *[1] * 6, *[6] * 6)])

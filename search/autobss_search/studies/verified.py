@@ -21,7 +21,9 @@ class Verified(BaseModel):
 
     Attributes:
         code: The answer.
-        predicted, measured: Milliseconds.
+        predicted: Milliseconds.
+        measured: Milliseconds at the pace of the table.
+        pace: How long the table's reference took, beside when the table was begun.
         lower, upper: The budget in milliseconds.
         conditions: Where and how it was measured.
     """
@@ -31,6 +33,7 @@ class Verified(BaseModel):
     code: str
     predicted: float
     measured: float
+    pace: float
     lower: float
     upper: float | None
     conditions: str
@@ -41,8 +44,8 @@ class Verified(BaseModel):
         missed = f"is over by {over:.1%}" if over > 0 else f"is under by {under:.1%}" if under > 0 else "is kept"
         bound = f"{self.lower:g} to {upper:g}" if self.lower else f"{upper:g}"
         return (
-            f"its latency: predicted {self.predicted:.3f} ms, measured {self.measured:.3f} ms; "
-            f"the budget of {bound} ms {missed} ({self.conditions})"
+            f"its latency: predicted {self.predicted:.3f} ms, measured {self.measured:.3f} ms at the table's pace "
+            f"(now {self.pace:.3f}x); the budget of {bound} ms {missed} ({self.conditions})"
         )
 
 
@@ -66,10 +69,12 @@ def verify(folder: Path, space: Space, answer: Code) -> Verified | None:
     table, codes = bound.function.table, space.values(space.encode([answer]))
     if not is_here(table.conditions):
         return None
+    measured = measure_codes(table, codes, answer.family, setting=bound.function.counted.setting)
     found = Verified(
         code=str(answer),
         predicted=bound.function(codes).item(),
-        measured=1e3 * measure_codes(table, codes, answer.family, setting=bound.function.counted.setting).item(),
+        measured=1e3 * measured.at_pace.item(),
+        pace=measured.pace,
         lower=bound.lower,
         upper=bound.upper if bound.upper < math.inf else None,
         conditions=str(table.conditions),
