@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from autobss_search.command.cli import main
+from autobss_zoo import get
 from conftest import exports
 
 ROOT = Path(__file__).parents[1]
@@ -30,6 +31,14 @@ def test_python(page, tmp_path, monkeypatch, capsys):
         assert promised in printed or "a million codes" in promised
     if page == "README.md":
         assert (tmp_path / "my-network.onnx").stat().st_size > 10_000
+
+
+def test_the_latencies_are_those_of_the_results():
+    for network in ("resnet18", "resnet50", "mnv2"):
+        original, searched = (get(f"{network}_{how}").latency for how in ("original", "autobss"))
+        assert f"| {original['onnxruntime']:.1f} → {searched['onnxruntime']:.1f} |" in README
+        if network != "mnv2":
+            assert f"{searched['pytorch'] / original['pytorch']:.2f}x" in README
 
 
 def test_readme_is_short():
