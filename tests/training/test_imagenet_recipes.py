@@ -70,6 +70,7 @@ def test_killed_at_a_step_and_resumed(name, processes, images, tmp_path):
     assert one["images"] == 24
 
 
+@pytest.mark.long
 def test_two_processes_compute_what_one_does(images, tmp_path):
     """Without batch norms, which see only their own process's images."""
     words = ["base=imagenet/resnet18", "model=resnet18{8,8,8,8,1,1,1,1}", "model_args={norm_layer: groupnorm1}"]

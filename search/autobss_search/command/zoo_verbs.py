@@ -88,7 +88,7 @@ def _list(arguments: argparse.Namespace) -> int:
     elif found:
         headings = ["name", "MACs>", "params>", "accuracy (paper, .tag)>"]
         if (width := make_console().width) >= 100:  # `info` shows the others, too; here they would break lines
-            headings += ["ms>", *["code"] * (width >= 150)]
+            headings += ["ms>", *["code"] * (width >= 170)]
         table = _table(*headings)
         for e in found:
             ms = e.latency.get("onnxruntime", "")
