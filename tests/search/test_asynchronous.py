@@ -147,7 +147,7 @@ def test_it_is_not_resumed_in_rounds(tmp_path):
         study(tmp_path)
 
 
-@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("asynchronous", [True, *long(False)])
 def test_a_study_ends_when_all_codes_were_asked_for(tmp_path, asynchronous):
     said, space = [], Space("killable", DIMENSIONS, [Constraint("area", 4, area)])
     size = sum(map(len, space.enumerate()))

@@ -10,9 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import faults
 
-from conftest import long
-
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +31,7 @@ NAMES = [
 """Each scenario once; the others differ in the executor or in the score, which test_ray.py and test_study.py try."""
 
 
-IN_GATE = [NAMES[0], NAMES[2], NAMES[3]]
-
-
-@pytest.mark.parametrize("name", [*IN_GATE, *long(*(name for name in NAMES if name not in IN_GATE))])
+@pytest.mark.parametrize("name", NAMES)
 def test_the_study_is_the_undisturbed_one(references, tmp_path, name):
     undisturbed, left_out = references
     assert len(undisturbed) == len(left_out) == faults.ROUNDS * faults.BATCH

@@ -78,6 +78,7 @@ def test_a_study_on_a_cluster_is_the_one_in_this_process(address, tmp_path):
     assert not ray.is_initialized()
 
 
+@pytest.mark.long
 def test_failures_poison_and_hanging_are_outcomes(connected):
     out = updates(RayCluster(timeout=10), misbehaves, [1, 3, 6, 11])
     outcomes = {u.id: u for u in out if isinstance(u, Outcome)}

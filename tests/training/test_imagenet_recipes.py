@@ -20,7 +20,8 @@ from conftest import long
 
 RECIPES = [name for kind in ("imagenet", "compression") for name in list_recipes(f"{kind}/*") if "_search" not in name]
 IN_GATE = [("imagenet/efficientnet_b1", 2)]
-EVERY = [(name, processes) for name in RECIPES if "." not in name for processes in (1, 2)]
+BACKBONES = [name for name in RECIPES if "." not in name]
+EVERY = [(name, processes) for name in BACKBONES for processes in (1, 2)]
 SMALL = {"data": "imagefolder", "input_size": 32, "epochs": 2, "warmup_epochs": 0.5, "batch_size": 8, "workers": 0}
 SCRIPT = Path(__file__).parents[1] / "training_script.py"
 
@@ -30,7 +31,7 @@ def images(tmp_path_factory):
     return write_folder(tmp_path_factory.mktemp("images"))
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", [*BACKBONES, *long(*(name for name in RECIPES if name not in BACKBONES))])
 def test_alone(name, images):
     recipe, notes = TrainingRecipe.load(name, {**SMALL, "epochs": 1, "data_dir": str(images), "amp": None})
     assert recipe.learning_rate == TrainingRecipe.load(name)[0].learning_rate * 8 / 1024

@@ -134,7 +134,7 @@ def test_features_are_named_by_their_levels(indices, names, tmp_path):
 
 
 def test_a_fixed_batch_of_images_that_are_not_square(tmp_path):
-    model = create_model(tiny("mnv2_small"), num_classes=4)
+    model = create_model(tiny("resnet18_small"), num_classes=4)
     report = to_onnx(model, tmp_path / "a.onnx", input_size=(32, 48), batch=3)
     assert onnxruntime.InferenceSession(tmp_path / "a.onnx").get_inputs()[0].shape == [3, 3, 32, 48]
     assert report.macs == count_onnx(tmp_path / "a.onnx").macs
@@ -145,7 +145,7 @@ def test_a_fixed_batch_of_images_that_are_not_square(tmp_path):
         assert run(tmp_path / "b.onnx", batch, 3, 32, 32)[0].shape == (batch, 4)
 
 
-@pytest.mark.parametrize("features_only", [False, True])
+@pytest.mark.parametrize("features_only", [False, *long(True)])
 def test_half_precision(features_only, tmp_path):
     torch.manual_seed(0)
     model = create_model("resnet18_small{32,32,64,64,1,1,1,1}", features_only=features_only)

@@ -206,8 +206,8 @@ def test_what_cannot_be_exported(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["maskrcnn_r50_autobss", *long("retinanet_r50_autobss")])
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["maskrcnn_r50_autobss", "retinanet_r50_autobss"])
 def test_full_size(name, tmp_path):
     model = confident(name.split("_")[0], get(name).code)
     assert to_onnx(model, tmp_path / "a.onnx").max_rel_error < 1e-4

@@ -20,7 +20,7 @@ from autobss_zoo.errors import AutoBSSError, WeightsError
 from autobss_zoo.families import family_of
 from autobss_zoo.registry import of_timm
 from autobss_zoo.weights import sha256
-from conftest import EVERY_FAMILY, PAPER, tiny
+from conftest import EVERY_FAMILY, PAPER, long, tiny
 from hub_server import Hub
 
 INPUTS = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -385,7 +385,8 @@ def test_wrong_checksum_and_missing_things(hub, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "theirs"), [("resnet18_original", "resnet18.a1_in1k"), ("mnv2_original", "mobilenetv2_100.ra_in1k")]
+    ("name", "theirs"),
+    [("mnv2_original", "mobilenetv2_100.ra_in1k"), *long(("resnet18_original", "resnet18.a1_in1k"))],
 )
 def test_hand_made_networks_have_timms_own_weights(hub, tmp_path, name, theirs):
     torch.manual_seed(1)

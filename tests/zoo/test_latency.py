@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -151,13 +153,22 @@ def a_part_or_network(module, shape):
     return 1e-3 + 2 * sum(a_part_or_network(part, None) for part in parts)
 
 
-@pytest.fixture
-def built(monkeypatch, tmp_path):
-    fake_clock(monkeypatch, a_part_or_network)
-    networks = random_codes(8), random_codes(6, 1)
+@pytest.fixture(scope="module")
+def built_once(tmp_path_factory):
+    path, networks = tmp_path_factory.mktemp("device") / "table.json", (random_codes(8), random_codes(6, 1))
     codes = np.concatenate([random_codes(12, 2), *networks])
-    build_table(tmp_path / "table.json", FAMILY, codes, networks, Runtime(), SETTING)
-    return tmp_path / "table.json", codes, networks
+    with pytest.MonkeyPatch.context() as patched:
+        fake_clock(patched, a_part_or_network)
+        build_table(path, FAMILY, codes, networks, Runtime(), SETTING)
+    return path, codes, networks
+
+
+@pytest.fixture
+def built(built_once, monkeypatch, tmp_path):
+    """A table's file, its codes and its networks, under the clock that it was made by."""
+    fake_clock(monkeypatch, a_part_or_network)
+    path, codes, networks = built_once
+    return Path(shutil.copy(path, tmp_path)), codes, networks
 
 
 def test_a_table_predicts_sums_of_blocks(built):
