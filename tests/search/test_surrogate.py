@@ -182,7 +182,7 @@ def test_a_fixed_tau_would_choose_the_same_code_again(evaluated):
 @pytest.mark.parametrize("seed", range(4))
 def test_the_batch_equals_botorchs_without_noise(seed):
     torch = pytest.importorskip("torch")
-    pytest.importorskip("botorch")  # which needs a newer torch than the oldest of ours
+    pytest.importorskip("botorch")  # the environment of the oldest torch is without it
     from botorch.acquisition.monte_carlo import qExpectedImprovement
     from botorch.models import SingleTaskGP
     from botorch.optim import optimize_acqf_discrete
