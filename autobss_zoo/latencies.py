@@ -6,6 +6,7 @@ A file is a runtime's, on one CPU thread; results/conditions.json says where and
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterable
 from functools import cache
@@ -48,10 +49,11 @@ def write_results(name: str, rows: Iterable[dict[str, Any]], conditions: Any) ->
         rows: By `COLUMNS`.
         conditions: Plain values that state device, runtime and versions.
     """
-    lines = [",".join(COLUMNS)]
-    for row in sorted(rows, key=lambda row: row["infer_step_time"]):
-        lines.append(",".join(str(row[column]) for column in COLUMNS))
-    write_atomically(FOLDER / f"{name}.csv", ("\n".join(lines) + "\n").encode())
+    table = io.StringIO()
+    writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(sorted(rows, key=lambda row: row["infer_step_time"]))
+    write_atomically(FOLDER / f"{name}.csv", table.getvalue().encode())
     text = json.dumps(dict(sorted({**measured_on(), name: conditions}.items())), indent=2)
     write_atomically(FOLDER / _CONDITIONS, (text + "\n").encode())
     latencies.cache_clear()

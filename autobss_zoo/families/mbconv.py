@@ -27,8 +27,16 @@ _STAGES = tuple(range(3, 9))
 _STRIDES = (2, 2, 2, 1, 2, 1)
 
 
+class OnEfficientNet(Family):
+    """Networks of timm's EfficientNet class."""
+
+    first_conv = "conv_stem"
+    classifier = "classifier"
+    feature_cfg = {"flatten_sequential": True}
+
+
 @dataclass(frozen=True)
-class MBConvFamily(Family):
+class MBConvFamily(OnEfficientNet):
     """MobileNetV2 and EfficientNet.
 
     Attributes:
@@ -48,10 +56,6 @@ class MBConvFamily(Family):
     kernels: tuple[int, ...] = (3,) * 6
     squeeze_excite: bool = False
     act_layer: str = "relu6"
-
-    first_conv = "conv_stem"
-    classifier = "classifier"
-    feature_cfg = {"flatten_sequential": True}
 
     @property
     @override

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from ..codes import Code, Field
 from ..cost import Setting
-from .family import Family
+from .mbconv import OnEfficientNet
 from .plan import Block, Conv, DepthwiseSeparable, InvertedResidual, Linear, Plan, Stage
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class MobileNet(Family):
+class MobileNet(OnEfficientNet):
     """A stem, stages of blocks with depthwise convolutions, and a head.
 
     Attributes:
@@ -35,10 +35,6 @@ class MobileNet(Family):
 
     strides: tuple[int, ...] = (1, 2, 2, 2, 2)
     expansions: tuple[int, ...] | None = None
-
-    first_conv = "conv_stem"
-    classifier = "classifier"
-    feature_cfg = {"flatten_sequential": True}
 
     @property
     @override
