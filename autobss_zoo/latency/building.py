@@ -20,12 +20,11 @@ from .runners import Runner, conditions, open_runner, steady
 from .table import Errors, Fit, MeasuredBlock, Table, Validation, load_table
 from .timing import time_in_turns
 
-_TOGETHER = 48  # blocks that are measured in turns, with the hand-made network
-_SECONDS = 0.05  # of a block's runs, about
-_NETWORK_SECONDS = 0.5
+_TOGETHER, _SECONDS = 48, 0.05  # blocks that are measured in turns, and about how long each is run
+_NETWORKS_TOGETHER, _NETWORK_SECONDS = 12, 0.5
 PROTOCOL = (
-    f"medians of runs in turns with the hand-made network, {_TOGETHER} blocks at a time, about {_SECONDS:g} s each, "
-    f"and whole networks, {_NETWORK_SECONDS:g} s each, at the pace of that network, in evaluation mode on random images"
+    f"medians of runs in turns with the hand-made network, at its pace: {_TOGETHER} blocks, about {_SECONDS:g} s each, "
+    f"or {_NETWORKS_TOGETHER} networks, {_NETWORK_SECONDS:g} s each; in evaluation mode, on random images"
 )
 
 Progress = Callable[[str, float], None]
@@ -155,42 +154,52 @@ class Paced(NamedTuple):
 
     Attributes:
         seconds: Medians, shape (n,).
-        pace: How long the table's reference took, beside when the table was begun.
+        paces: How long the table's reference took in turns with each, beside when the table was begun; shape (n,).
     """
 
     seconds: np.ndarray
-    pace: float
+    paces: np.ndarray
 
     @property
     def at_pace(self) -> np.ndarray:
         """The seconds at the table's pace, which are what it predicts."""
-        return self.seconds / self.pace
+        return self.seconds / self.paces
+
+    @property
+    def pace(self) -> float:
+        """The median of the paces."""
+        return float(np.median(self.paces))
 
 
 def measure_codes(
     table: Table,
     codes: np.ndarray,
     family: str | None = None,
-    on_round: Callable[[float], None] | None = None,
+    on_progress: Callable[[float], None] = lambda share: None,
     setting: Setting | None = None,
 ) -> Paced:
-    """The seconds of whole networks as a table's runtime runs them here, measured in turns with the table's reference.
+    """The seconds of whole networks as a table's runtime runs them here, some in turns with the table's reference.
 
     Args:
         table: The table.
         codes: Codes, integers of shape (n, m).
         family: Of the codes; the table's own when None.
-        on_round: Called after each round with the share that is done.
+        on_progress: Called with the share that is done.
         setting: The images and classes; the table's own when None.
     """
-    runtime, kind = table.conditions.runtime, get_family(family or table.family)
+    runtime, kind, own = table.conditions.runtime, get_family(family or table.family), get_family(table.family)
+    every = [Code(kind.name, tuple(values)) for values in codes.tolist()]
+    seconds, paces = [], []
     with steady(runtime):
-        every = [Code(kind.name, tuple(values)) for values in codes.tolist()]
-        runners = [_network(kind, code, setting or table.setting, runtime) for code in every]
-        own = get_family(table.family)
-        runners.append(_network(own, Code(own.name, own.original), table.setting, runtime))
-        *timings, now = time_in_turns(runners, _NETWORK_SECONDS * len(runners), on_round)
-    return Paced(np.array([timing.median for timing in timings]), now.median / table.reference)
+        reference = _network(own, Code(own.name, own.original), table.setting, runtime)
+        for start in range(0, len(every), _NETWORKS_TOGETHER):
+            group = every[start : start + _NETWORKS_TOGETHER]
+            runners = [_network(kind, code, setting or table.setting, runtime) for code in group]
+            *timings, now = time_in_turns([*runners, reference], _NETWORK_SECONDS * (len(group) + 1))
+            seconds += [timing.median for timing in timings]
+            paces += [now.median / table.reference] * len(group)
+            on_progress(len(seconds) / len(every))
+    return Paced(np.array(seconds), np.array(paces))
 
 
 def _network(family: Family, code: Code, setting: Setting, runtime: Runtime) -> Runner:
@@ -200,12 +209,12 @@ def _network(family: Family, code: Code, setting: Setting, runtime: Runtime) -> 
 
 
 def _fitted(
-    table: Table, family: Family, networks: tuple[np.ndarray, np.ndarray], on_round: Callable[[float], None]
+    table: Table, family: Family, networks: tuple[np.ndarray, np.ndarray], on_progress: Callable[[float], None]
 ) -> Table:
     """The table with how its blocks add up, and how well."""
     codes = np.concatenate(networks)
     fit, test = slice(len(networks[0])), slice(len(networks[0]), None)
-    halves = [measure_codes(table, codes, None, partial(_part, on_round, done)).at_pace for done in (0.0, 0.5)]
+    halves = [measure_codes(table, codes, None, partial(_part, on_progress, done)).at_pace for done in (0.0, 0.5)]
     measured = np.mean(halves, axis=0)
     cost, (sums, count) = family.cost(codes, table.setting), table.sums(family, codes, table.setting)
 
@@ -229,5 +238,5 @@ def _fitted(
     return table.changed(fit=Fit(constant=constant, factor=factor, each=each), validation=validation)
 
 
-def _part(on_round: Callable[[float], None], done: float, share: float) -> None:
-    on_round(done + share / 2)
+def _part(on_progress: Callable[[float], None], done: float, share: float) -> None:
+    on_progress(done + share / 2)

@@ -189,7 +189,19 @@ def test_the_command_builds_measures_checks_and_searches(capsys, monkeypatch, tm
         "{base: mnv2_small, C: {step: 4, low: 8, high: 12}, L: {step: 1, high: 2}, T: {choices: [1, 6]}}"
     )
     images = ["--input-size", "8", "--in-chans", "1", "--num-classes", "10"]
-    command = ["latency", "build", "--space", "space.yaml", "-o", "mine.json", "--networks", "16", *images]
+    command = [
+        "latency",
+        "build",
+        "--space",
+        "space.yaml",
+        "-o",
+        "mine.json",
+        "--networks",
+        "8",
+        "--held-out",
+        "8",
+        *images,
+    ]
     assert main(command) == 0
     out = capsys.readouterr().out
     assert "blocks of mnv2_small; " in out

@@ -40,7 +40,13 @@ def add_commands(commands: Any) -> None:
         "--space", required=True, metavar="NAME_OR_FILE", help="a declared space, e.g. mnv2, or a YAML file"
     )
     verb.add_argument("-o", "--output", required=True, type=Path, metavar="FILE.json", help="the table")
-    verb.add_argument("--networks", type=integer(8, 2000), default=100, help="whole networks, half to test (100)")
+    verb.add_argument(
+        "--networks",
+        type=integer(4, 2000),
+        default=24,
+        help="whole networks on which it is fitted how blocks add up (24)",
+    )
+    verb.add_argument("--held-out", type=integer(4, 2000), default=24, help="others on which that is tested (24)")
     verb.add_argument(
         "--blocks", type=integer(100, 100_000), default=1500, help="at most; of spaces of more a sample (1500)"
     )
@@ -127,14 +133,14 @@ def _build(arguments: argparse.Namespace) -> int:
     check_output(arguments.output)
     runtime = Runtime.of(name=arguments.runtime, **_runtime(arguments))
     space, macs = _space(arguments.space, _setting(arguments))
-    counted, half = macs.function.counted, arguments.networks // 2
+    counted = macs.function.counted
     codes, sampled = _blocks(space, macs, arguments.blocks)
     with _progress() as advance:
         table = build_table(
             arguments.output,
             counted.family,
             codes,
-            (_random(space, macs, half, 0.4, 0), _random(space, macs, half, 0.93, 1)),
+            (_random(space, macs, arguments.networks, 0.4, 0), _random(space, macs, arguments.held_out, 0.93, 1)),
             runtime,
             counted.setting,
             int(macs.upper),
