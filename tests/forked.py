@@ -45,6 +45,8 @@ def run(script, *arguments, processes=1, errors=os.devnull):
 
 
 def _run(script, arguments, errors, environment):
+    # The system's, as in a process of its own: by the fork server's, data workers would outlive a killed script.
+    multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
     os.environ.clear()  # a fork server's is that of its start
     os.environ.update(environment)
     for path, number in ((os.devnull, 1), (errors, 2)):
