@@ -216,7 +216,7 @@ def _fitted(
     fit, test = slice(len(networks[0])), slice(len(networks[0]), None)
     halves = [measure_codes(table, codes, None, partial(_part, on_progress, done)).at_pace for done in (0.0, 0.5)]
     measured = np.mean(halves, axis=0)
-    cost, (sums, count) = family.cost(codes, table.setting), table.sums(family, codes, table.setting)
+    cost, (sums, _) = family.cost(codes, table.setting), table.sums(family, codes, table.setting)
 
     def predicted(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients of a constant and the columns with the least relative errors, and what they predict."""
@@ -226,7 +226,7 @@ def _fitted(
         found = np.linalg.lstsq(relative / scale, np.ones(len(relative)), rcond=None)[0] / scale
         return found, (terms @ found)[test]
 
-    (constant, factor, each), ours = predicted(sums, count)
+    (constant, factor, each), ours = predicted(sums, cost.macs)
     _, macs = predicted(cost.macs)
     _, both = predicted(cost.macs, cost.activations)
     validation = Validation(

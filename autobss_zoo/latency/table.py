@@ -55,10 +55,10 @@ class MeasuredBlock(_Part):
 
 
 class Fit(_Part):
-    """How blocks add up to a network: constant + factor * (sum of blocks) + each * (number of blocks), in seconds.
+    """How blocks add up to a network: constant + factor * (sum of blocks) + each * MACs, in seconds.
 
-    A block by itself also takes the time to call the runtime, and finds its weights in the cache; fitted on whole
-    networks.
+    A block by itself also takes the time to call the runtime and to rearrange its input, which does not grow with its
+    work, and finds its weights in the cache; fitted on whole networks.
     """
 
     constant: Number
@@ -139,7 +139,7 @@ class Table(_Part):
         validation: How well.
     """
 
-    format: Literal["autobss latency table 1"] = "autobss latency table 1"
+    format: Literal["autobss latency table 2"] = "autobss latency table 2"
     conditions: Conditions
     protocol: Text
     family: Text
@@ -170,14 +170,14 @@ class Table(_Part):
         return BlockTimes(times, KindTimes if self.sampled else None)
 
     def sums(self, family: Family, codes: np.ndarray, setting: Setting | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """The sum of the blocks' seconds, and the number of blocks, of codes of shape (n, m); both of shape (n,).
+        """The sum of the blocks' seconds, and the MACs, of codes of shape (n, m); both of shape (n,).
 
         The sum is infinite for a network with a block that is larger than any measured one.
 
         Raises:
             LatencyError: If a block was not measured; the message names it.
         """
-        n, seconds, count = len(codes), np.zeros(len(codes)), np.zeros(len(codes), np.int64)
+        n, seconds = len(codes), np.zeros(len(codes))
         unknown: dict[Signature, None] = {}
         for block in family.plan(codes, setting or self.setting).blocks:
             times = np.broadcast_to(block.times, n)
@@ -188,10 +188,9 @@ class Table(_Part):
                 for place in np.array(missing)[~large].tolist():
                     unknown[_signature(block, place, n)] = None
             seconds += np.where(times > 0, found * times, 0)
-            count += times
         if unknown:
             raise LatencyError(f"{family.name}: the table has no {named(unknown)}; measure them: autobss latency build")
-        return seconds, count
+        return seconds, family.figure("macs", codes, setting or self.setting)
 
     def predict(self, codes: Code | np.ndarray, setting: Setting | None = None, family: str | None = None) -> Any:
         """The latency of codes in seconds.
@@ -216,8 +215,8 @@ class Table(_Part):
     def _total(self, family: Family, codes: np.ndarray, setting: Setting | None) -> np.ndarray:
         assert self.fit is not None
         self.check_family(family.name)
-        seconds, count = self.sums(family, codes, setting)
-        return self.fit.constant + self.fit.factor * seconds + self.fit.each * count
+        seconds, macs = self.sums(family, codes, setting)
+        return self.fit.constant + self.fit.factor * seconds + self.fit.each * macs
 
     def check_family(self, name: str) -> None:
         """Do nothing if the table is of this family, or of the same with the side of the images in its codes or not.
