@@ -216,7 +216,7 @@ def _fitted(
     fit, test = slice(len(networks[0])), slice(len(networks[0]), None)
     halves = [measure_codes(table, codes, None, partial(_part, on_progress, done)).at_pace for done in (0.0, 0.5)]
     measured = np.mean(halves, axis=0)
-    cost, (sums, _) = family.cost(codes, table.setting), table.sums(family, codes, table.setting)
+    cost = family.cost(codes, table.setting)
 
     def predicted(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients of a constant and the columns with the least relative errors, and what they predict."""
@@ -226,7 +226,7 @@ def _fitted(
         found = np.linalg.lstsq(relative / scale, np.ones(len(relative)), rcond=None)[0] / scale
         return found, (terms @ found)[test]
 
-    (constant, factor, each), ours = predicted(sums, cost.macs)
+    coefficients, ours = predicted(*table.sums(family, codes, table.setting))
     _, macs = predicted(cost.macs)
     _, both = predicted(cost.macs, cost.activations)
     validation = Validation(
@@ -235,7 +235,8 @@ def _fitted(
         macs_and_activations=Errors.of(both, measured[test]),
         repeated=Errors.of(halves[1][test], halves[0][test]),
     )
-    return table.changed(fit=Fit(constant=constant, factor=factor, each=each), validation=validation)
+    fit_of = dict(zip(Fit.model_fields, coefficients.tolist(), strict=True))
+    return table.changed(fit=Fit(**fit_of), validation=validation)
 
 
 def _part(on_progress: Callable[[float], None], done: float, share: float) -> None:

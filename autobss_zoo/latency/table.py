@@ -55,7 +55,7 @@ class MeasuredBlock(_Part):
 
 
 class Fit(_Part):
-    """How blocks add up to a network: constant + factor * (sum of blocks) + each * MACs, in seconds.
+    """How blocks add up: constant + factor * (sum of blocks) + block * (number of blocks) + mac * MACs, in seconds.
 
     A block by itself also takes the time to call the runtime and to rearrange its input, which does not grow with its
     work, and finds its weights in the cache; fitted on whole networks.
@@ -63,7 +63,8 @@ class Fit(_Part):
 
     constant: Number
     factor: Annotated[Number, Field(gt=0)]
-    each: Number
+    block: Number
+    mac: Number
 
 
 class Errors(_Part):
@@ -169,15 +170,15 @@ class Table(_Part):
         times = {Signature(block.kind, block.shape): block.median for block in self.blocks}
         return BlockTimes(times, KindTimes if self.sampled else None)
 
-    def sums(self, family: Family, codes: np.ndarray, setting: Setting | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """The sum of the blocks' seconds, and the MACs, of codes of shape (n, m); both of shape (n,).
+    def sums(self, family: Family, codes: np.ndarray, setting: Setting | None = None) -> list[np.ndarray]:
+        """The sums of the blocks' seconds, the numbers of blocks, and the MACs, of codes of shape (n, m); each (n,).
 
         The sum is infinite for a network with a block that is larger than any measured one.
 
         Raises:
             LatencyError: If a block was not measured; the message names it.
         """
-        n, seconds = len(codes), np.zeros(len(codes))
+        n, seconds, count = len(codes), np.zeros(len(codes)), np.zeros(len(codes), np.int64)
         unknown: dict[Signature, None] = {}
         for block in family.plan(codes, setting or self.setting).blocks:
             times = np.broadcast_to(block.times, n)
@@ -188,9 +189,10 @@ class Table(_Part):
                 for place in np.array(missing)[~large].tolist():
                     unknown[_signature(block, place, n)] = None
             seconds += np.where(times > 0, found * times, 0)
+            count += times
         if unknown:
             raise LatencyError(f"{family.name}: the table has no {named(unknown)}; measure them: autobss latency build")
-        return seconds, family.figure("macs", codes, setting or self.setting)
+        return [seconds, count, family.figure("macs", codes, setting or self.setting)]
 
     def predict(self, codes: Code | np.ndarray, setting: Setting | None = None, family: str | None = None) -> Any:
         """The latency of codes in seconds.
@@ -215,8 +217,8 @@ class Table(_Part):
     def _total(self, family: Family, codes: np.ndarray, setting: Setting | None) -> np.ndarray:
         assert self.fit is not None
         self.check_family(family.name)
-        seconds, macs = self.sums(family, codes, setting)
-        return self.fit.constant + self.fit.factor * seconds + self.fit.each * macs
+        seconds, count, macs = self.sums(family, codes, setting)
+        return self.fit.constant + self.fit.factor * seconds + self.fit.block * count + self.fit.mac * macs
 
     def check_family(self, name: str) -> None:
         """Do nothing if the table is of this family, or of the same with the side of the images in its codes or not.

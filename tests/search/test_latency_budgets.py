@@ -64,7 +64,7 @@ def a_table(name, setting=None):
         largest_macs=1 << 40,
         reference=1e-3,
         blocks=blocks,
-        fit=Fit(constant=1e-4, factor=1.1, each=1e-12),
+        fit=Fit(constant=1e-4, factor=1.1, block=1e-6, mac=1e-12),
         **counted.setting.describe(),
     )
 
