@@ -1,5 +1,6 @@
 """Scoring in this process and in processes of this machine; the command's options for it."""
 
+import multiprocessing
 import os
 import signal
 import time
@@ -40,6 +41,8 @@ def misbehaves(code, seed):
         return float(os.environ["CUDA_VISIBLE_DEVICES"])
     if seed == 5:
         return float(os.environ["AUTOBSS_TEST"])
+    if seed == 9:
+        return float(multiprocessing.get_all_start_methods().index(multiprocessing.get_start_method()))
     return [0.5, "71.2", b"71.2", True, None, [1, 2]][seed - 10] if seed >= 10 else float(seed)
 
 
@@ -93,6 +96,12 @@ def test_workers_have_the_environment_of_now(monkeypatch):
         monkeypatch.setenv("AUTOBSS_TEST", value)
         (outcome,) = LocalProcesses(1).outcomes(misbehaves, jobs([5]))
         assert outcome.value == float(value)
+
+
+def test_processes_of_workers_start_as_the_system_does():
+    """By the fork server's method each training's data workers would have a fork server of their own."""
+    (outcome,) = LocalProcesses(1).outcomes(misbehaves, jobs([9]))
+    assert outcome.value == 0.0, outcome.error
 
 
 def test_no_worker_is_left_at_the_end():

@@ -195,6 +195,9 @@ def _work(evaluator: Evaluator, pipe: Connection, environment: Mapping[str, str]
     """A worker: score jobs until the pipe is closed or the parent is gone."""
     os.environ.clear()  # a fork server's is that of its start
     os.environ.update(environment)
+    # The system's: by the fork server's, the data workers of each training would have one of their own, which stays
+    # when a trial is killed.
+    multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
     end_with_parent()
     score = Scorer(evaluator)
     try:
