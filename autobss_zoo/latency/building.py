@@ -214,8 +214,11 @@ def _fitted(
     """The table with how its blocks add up, and how well."""
     codes = np.concatenate(networks)
     fit, test = slice(len(networks[0])), slice(len(networks[0]), None)
-    halves = [measure_codes(table, codes, None, partial(_part, on_progress, done)).at_pace for done in (0.0, 0.5)]
-    measured = np.mean(halves, axis=0)
+    halves, rng = np.empty((2, len(codes))), np.random.default_rng(0)
+    for half, own in enumerate(halves):
+        order = rng.permutation(len(codes))  # those that are run in turns share the error of their pace
+        own[order] = measure_codes(table, codes[order], None, partial(_part, on_progress, half / 2)).at_pace
+    measured = halves.mean(axis=0)
     cost = family.cost(codes, table.setting)
 
     def predicted(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
