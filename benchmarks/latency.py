@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,7 @@ def measure(space: str, runtime: str, held_out: int, path: Path) -> dict[str, st
         "of MACs alone": f"{table.validation.macs.rmspe:.1%}",
         "of MACs and activations": f"{table.validation.macs_and_activations.rmspe:.1%}",
         "codes a second": f"{codes_a_second(space, path):,.0f}",
+        "measured on": str(date.today()),
         "met": close or ours.rmspe <= 1.2 * again.rmspe,
     }
 

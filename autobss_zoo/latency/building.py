@@ -49,7 +49,8 @@ def build_table(
         family: The family's name.
         codes: Codes, integers of shape (n, m), all of whose blocks are measured, as are the hand-made network's.
         sampled: As of `Table`.
-        networks: Codes of whole networks that are measured to fit how blocks add up, at least 4, and others to test it.
+        networks: Codes of whole networks that are measured to fit how blocks add up, more than its four
+            coefficients, and others to test it.
         runtime: How they are run.
         setting: The images and classes; the family's own when None.
         largest_macs: Blocks of more MACs are left out; those of the family's hand-made network when None.
@@ -238,8 +239,8 @@ def _fitted(
         macs_and_activations=Errors.of(both, measured[test]),
         repeated=Errors.of(halves[1][test], halves[0][test]),
     )
-    fit_of = dict(zip(Fit.model_fields, coefficients.tolist(), strict=True))
-    return table.changed(fit=Fit(**fit_of), validation=validation)
+    fitted = Fit(**dict(zip(Fit.model_fields, coefficients.tolist(), strict=True)))
+    return table.changed(fit=fitted, validation=validation)
 
 
 def _part(on_progress: Callable[[float], None], done: float, share: float) -> None:

@@ -42,7 +42,7 @@ def add_commands(commands: Any) -> None:
     verb.add_argument("-o", "--output", required=True, type=Path, metavar="FILE.json", help="the table")
     verb.add_argument(
         "--networks",
-        type=integer(4, 2000),
+        type=integer(8, 2000),
         default=24,
         help="whole networks on which it is fitted how blocks add up (24)",
     )
