@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,14 +19,23 @@ from .blocks import Signature, distinct, kinds, signatures
 from .conditions import Runtime
 from .runners import Runner, conditions, open_runner, steady
 from .table import Errors, Fit, MeasuredBlock, Table, Validation, load_table
-from .timing import time_in_turns
+from .timing import Timing, time_in_turns
 
 _TOGETHER, _SECONDS = 48, 0.05  # blocks that are measured in turns, and about how long each is run
-_NETWORKS_TOGETHER, _NETWORK_SECONDS = 12, 0.5
-PROTOCOL = (
-    f"medians of runs in turns with the hand-made network, at its pace: {_TOGETHER} blocks, about {_SECONDS:g} s each, "
-    f"or {_NETWORKS_TOGETHER} networks, {_NETWORK_SECONDS:g} s each; in evaluation mode, on random images"
-)
+_NETWORKS_TOGETHER = 12
+_REFERENCES = 3  # runs of the hand-made network a round, whose median is the pace
+_REFERENCE_SECONDS = 3.0  # of it alone, at first
+NETWORK_SECONDS = 0.5  # or at least seven runs
+
+
+def protocol(seconds: float) -> str:
+    """How a table is measured, in words; networks are run for so many seconds each."""
+    return (
+        f"medians of runs in turns with the hand-made network, {_REFERENCES} times a round, at its pace: {_TOGETHER} "
+        f"blocks, about {_SECONDS:g} s each, or {_NETWORKS_TOGETHER} networks, {seconds:g} s each; in evaluation mode, "
+        "on random images"
+    )
+
 
 Progress = Callable[[str, float], None]
 """Told what is being done, and the share of it that is."""
@@ -40,6 +50,7 @@ def build_table(
     setting: Setting | None = None,
     largest_macs: int | None = None,
     sampled: bool = False,
+    seconds: float = NETWORK_SECONDS,
     on_progress: Progress = lambda what, share: None,
 ) -> Table:
     """Measure the blocks of codes and write a device's table; what an interrupted call has measured is kept.
@@ -54,6 +65,7 @@ def build_table(
         runtime: How they are run.
         setting: The images and classes; the family's own when None.
         largest_macs: Blocks of more MACs are left out; those of the family's hand-made network when None.
+        seconds: How long each network is run; the noisier the machine, the longer.
         on_progress: As `Progress`.
 
     Returns:
@@ -71,11 +83,11 @@ def build_table(
         reference = _network(kind, Code(family, kind.original), setting, runtime)
         fresh = Table(
             conditions=conditions(runtime),
-            protocol=PROTOCOL,
+            protocol=protocol(seconds),
             family=family,
             largest_macs=largest_macs,
             sampled=sampled,
-            reference=time_in_turns([reference], _NETWORK_SECONDS)[0].median,
+            reference=time_in_turns([reference], _REFERENCE_SECONDS)[0].median,
             **setting.describe(),
         )
         table = _begun(Path(path), fresh)
@@ -84,7 +96,7 @@ def build_table(
             table.save(path)
             on_progress("blocks", share)
     if table.fit is None:
-        table = _fitted(table, kind, networks, lambda share: on_progress("networks", share))
+        table = _fitted(table, kind, networks, seconds, lambda share: on_progress("networks", share))
         table.save(path)
     return table
 
@@ -142,12 +154,22 @@ def _runners(
 
 
 def _timed(ready: dict[Signature, Runner], reference: Runner, then: float) -> list[MeasuredBlock]:
-    *timings, now = time_in_turns([*ready.values(), reference], 2 * _SECONDS * len(ready))
-    pace = now.median / then
+    timings, now = _in_turns([*ready.values()], reference, 2 * _SECONDS * len(ready))
+    pace = now / then
     return [
         MeasuredBlock(kind=s.kind, shape=s.shape, median=t.median / pace, spread=round(t.spread, 4), n=t.n)
         for s, t in zip(ready, timings, strict=True)
     ]
+
+
+def _in_turns(runners: list[Runner], reference: Runner, seconds: float) -> tuple[list[Timing], float]:
+    """The timings of runners, and the seconds of a reference that is run in turns with them, evenly among them."""
+    turns, step = [], -(-len(runners) // _REFERENCES)
+    for start in range(0, len(runners), step):
+        turns += [reference, *runners[start : start + step]]
+    timings = list(zip(turns, time_in_turns(turns, seconds), strict=True))
+    now = fmean(timing.median for runner, timing in timings if runner is reference)
+    return [timing for runner, timing in timings if runner is not reference], now
 
 
 class Paced(NamedTuple):
@@ -178,6 +200,7 @@ def measure_codes(
     family: str | None = None,
     on_progress: Callable[[float], None] = lambda share: None,
     setting: Setting | None = None,
+    seconds: float = NETWORK_SECONDS,
 ) -> Paced:
     """The seconds of whole networks as a table's runtime runs them here, some in turns with the table's reference.
 
@@ -187,20 +210,22 @@ def measure_codes(
         family: Of the codes; the table's own when None.
         on_progress: Called with the share that is done.
         setting: The images and classes; the table's own when None.
+        seconds: How long each network is run.
     """
     runtime, kind, own = table.conditions.runtime, get_family(family or table.family), get_family(table.family)
     every = [Code(kind.name, tuple(values)) for values in codes.tolist()]
-    seconds, paces = [], []
+    found: list[float] = []
+    paces: list[float] = []
     with steady(runtime):
         reference = _network(own, Code(own.name, own.original), table.setting, runtime)
         for start in range(0, len(every), _NETWORKS_TOGETHER):
             group = every[start : start + _NETWORKS_TOGETHER]
             runners = [_network(kind, code, setting or table.setting, runtime) for code in group]
-            *timings, now = time_in_turns([*runners, reference], _NETWORK_SECONDS * (len(group) + 1))
-            seconds += [timing.median for timing in timings]
-            paces += [now.median / table.reference] * len(group)
-            on_progress(len(seconds) / len(every))
-    return Paced(np.array(seconds), np.array(paces))
+            timings, now = _in_turns(runners, reference, seconds * (len(group) + _REFERENCES))
+            found += [timing.median for timing in timings]
+            paces += [now / table.reference] * len(group)
+            on_progress(len(found) / len(every))
+    return Paced(np.array(found), np.array(paces))
 
 
 def _network(family: Family, code: Code, setting: Setting, runtime: Runtime) -> Runner:
@@ -210,7 +235,11 @@ def _network(family: Family, code: Code, setting: Setting, runtime: Runtime) -> 
 
 
 def _fitted(
-    table: Table, family: Family, networks: tuple[np.ndarray, np.ndarray], on_progress: Callable[[float], None]
+    table: Table,
+    family: Family,
+    networks: tuple[np.ndarray, np.ndarray],
+    seconds: float,
+    on_progress: Callable[[float], None],
 ) -> Table:
     """The table with how its blocks add up, and how well."""
     codes = np.concatenate(networks)
@@ -218,7 +247,8 @@ def _fitted(
     halves, rng = np.empty((2, len(codes))), np.random.default_rng(0)
     for half, own in enumerate(halves):
         order = rng.permutation(len(codes))  # those that are run in turns share the error of their pace
-        own[order] = measure_codes(table, codes[order], None, partial(_part, on_progress, half / 2)).at_pace
+        advance = partial(_part, on_progress, half / 2)
+        own[order] = measure_codes(table, codes[order], None, advance, seconds=seconds).at_pace
     measured = halves.mean(axis=0)
     cost = family.cost(codes, table.setting)
 

@@ -50,6 +50,12 @@ def add_commands(commands: Any) -> None:
     verb.add_argument(
         "--blocks", type=integer(100, 100_000), default=1500, help="at most; of spaces of more a sample (1500)"
     )
+    verb.add_argument(
+        "--seconds",
+        type=number(0.01, 3600),
+        default=0.5,
+        help="of timing for each network; more on noisy machines (0.5)",
+    )
     _add_runtime(verb)
     _add_images(verb)
 
@@ -145,6 +151,7 @@ def _build(arguments: argparse.Namespace) -> int:
             counted.setting,
             int(macs.upper),
             sampled,
+            arguments.seconds,
             on_progress=advance,
         )
     some = ", from which others are predicted" if table.sampled else ""
