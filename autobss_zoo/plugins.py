@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, TypeVar
 
-from .errors import UnknownNameError, did_you_mean
+from .errors import UnknownNameError, did_you_mean, shown
 
 MODULES = "AUTOBSS_MODULES"
 """The environment variable that names such modules, separated by commas."""
@@ -56,5 +56,7 @@ class Kinds(dict[str, "type[T]"]):
             else:
                 import_users_modules()
         if not known or name not in self:
-            raise UnknownNameError(f"{self._what}: {name!r}: {did_you_mean(str(name), {*self, *self._built_in})}")
+            raise UnknownNameError(
+                f"{self._what}: {shown(name)}: {did_you_mean(str(name)[:100], {*self, *self._built_in})}"
+            )
         return self[name]

@@ -26,7 +26,7 @@ def make_console() -> Any:
     from rich.console import Console
 
     watched = sys.stdout.isatty()
-    return Console(file=io.StringIO(), force_terminal=watched, width=None if watched else 180)
+    return Console(file=io.StringIO(), force_terminal=watched, width=None if watched else 1000)
 
 
 def print_rich(renderable: Any) -> None:
