@@ -145,7 +145,7 @@ def botorch(candidates: str) -> Method:
         warnings.simplefilter("ignore")
         space, rng = problem.space, np.random.default_rng(seed)
         rows = np.concatenate(list(space.enumerate())) if candidates == "feasible" else candidate_set(space, rng)
-        choices = torch.tensor(rows / (space.lengths - 1), dtype=torch.float64)
+        choices = torch.tensor(rows / np.maximum(space.lengths - 1, 1), dtype=torch.float64)
         codes = space.decode(rows)
         chosen = rng.choice(len(rows), min(problem.batch, len(rows)), replace=False).tolist()
         y = [problem.score(codes[i]) for i in chosen]

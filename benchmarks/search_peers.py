@@ -1,7 +1,8 @@
 """AutoBSS against other searchers on a table of finished trainings, such as Channel-Bench-Macro.
 
 Target: the default has the lowest mean regret at every budget, and over all budgets at most 0.8x of the best peer's
-regret on the table and 0.6x on its smooth fit.
+regret on the table and 0.6x on its smooth fit. Where no smooth fit holds, the table alone counts, and the result says
+so.
 
     python benchmarks/search_peers.py --table Results_MobileNet.json --write
 
@@ -19,6 +20,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import lru_cache
 from pathlib import Path
@@ -29,30 +31,24 @@ import numpy as np
 from machine import machine
 from rich.progress import Progress
 
+from autobss_search.evaluators.factorial import smooth_fit
 from autobss_search.evaluators.tabular import Table
 from autobss_zoo.plots import COLOURS, save
 
 FIGURES = ("regret", "smooth", "percentile", "undrawn")
-
-
-def smooth_fit(table: Table) -> np.ndarray:
-    """Least squares of the mean accuracy on an effect of each digit, products of log widths and log MACs."""
-    have = np.isfinite(table.macs)
-    codes = table.codes
-    columns = [np.ones(len(codes))]
-    columns += [codes[:, i] == digit for i in range(codes.shape[1]) for digit in np.unique(codes[:, i])[1:]]
-    widths = np.log(codes - min(0, codes.min() - 1))
-    columns += [widths[:, i] * widths[:, j] for i, j in itertools.combinations(range(codes.shape[1]), 2)]
-    columns.append(np.log(np.where(have, table.macs, 1.0)))
-    design = np.stack(columns, axis=1).astype(float)
-    weights, *_ = np.linalg.lstsq(design[have], table.scores[have].mean(axis=1), rcond=None)
-    return design @ weights
+TARGETS = {"regret": 0.8, "smooth": 0.6}  # of the best peer's
 
 
 @lru_cache
-def load(path: str) -> tuple[Table, np.ndarray]:
+def load(path: str) -> tuple[Table, np.ndarray, str]:
+    """The table, its smooth values and what there is to say of them; NaN where no fit holds."""
     table = Table(path)
-    return table, smooth_fit(table)
+    try:
+        fit = smooth_fit(table)
+    except ValueError as error:
+        return table, np.full(len(table.scores), np.nan), str(error)
+    said = f"A training's noise is {fit.noise:.3f} points; without one training the fit errs by {fit.error:.3f}, "
+    return table, fit.values, f"{said}and the mean of the others by {fit.error_of_means:.3f}."
 
 
 def run(path: str, fraction: float, method: str, repetition: int) -> dict[str, float]:
@@ -62,7 +58,7 @@ def run(path: str, fraction: float, method: str, repetition: int) -> dict[str, f
     from search_methods import METHODS, Problem
 
     warnings.simplefilter("ignore")
-    table, smooth = load(path)
+    table, smooth, _ = load(path)
     problem = Problem(table, table.space(fraction), np.random.default_rng([repetition, int(1000 * fraction)]))
     start = time.perf_counter()
     answer = METHODS[method][1](problem, repetition)
@@ -88,7 +84,9 @@ def main() -> int:
         "--table", required=True, help="JSON (or .xz) with acc or test_acc, and flops, by keys of digits"
     )
     parser.add_argument("--fractions", default="0.3,0.5,0.7", help="budgets, as shares of the largest MACs")
-    parser.add_argument("--methods", default="", help="comma-separated; all when left out")
+    parser.add_argument(
+        "--methods", default="", help="comma-separated; all when left out; gp:10 has ten repetitions of its own"
+    )
     parser.add_argument("--repetitions", type=int, default=50)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument(
@@ -105,24 +103,28 @@ def main() -> int:
         importlib.invalidate_caches()
     from search_methods import METHODS
 
-    methods = options.methods.split(",") if options.methods else list(METHODS)
-    if unknown := set(methods) - METHODS.keys():
-        parser.error(f"unknown methods {', '.join(sorted(unknown))}; known: {', '.join(METHODS)}")
+    repetitions = {}
+    for given in options.methods.split(",") if options.methods else METHODS:
+        method, _, own = given.partition(":")
+        if method not in METHODS or (not own.isdecimal() and own):
+            parser.error(f"--methods: expected one of {', '.join(METHODS)}, or one:repetitions, got {given!r}")
+        repetitions[method] = int(own or options.repetitions)
     fractions = [float(f) for f in options.fractions.split(",")]
     name = Path(options.table).name.partition(".")[0].lower()
     digest = hashlib.sha256(Path(options.table).read_bytes()).hexdigest()[:8]
     kept = Path(options.runs or f"outputs/search_peers/{name}-{digest}.jsonl")
     kept.parent.mkdir(parents=True, exist_ok=True)
-    jobs = list(itertools.product(range(options.repetitions), fractions, methods))
+    jobs = [(r, f, method) for r in range(max(repetitions.values())) for f in fractions for method in repetitions]
+    jobs = [job for job in jobs if job[0] < repetitions[job[2]]]
     figures = measure(options.table, jobs, kept, options.workers)
-    table, met = summary(figures, methods, fractions, options.repetitions, name)
+    table, met = summary(figures, repetitions, fractions, name, load(options.table)[2])
     print(table)
     outs = [kept.with_suffix("")]
     if options.write:
         outs.append(Path(__file__).parent / "results" / f"search_peers_{name}")
     for out in outs:
         out.with_suffix(".md").write_text(table, encoding="utf-8")
-        plot(figures, methods, fractions, options.repetitions, out.with_suffix(".png"))
+        plot(figures, repetitions, fractions, out.with_suffix(".png"))
     return 0 if met or not options.check else 1
 
 
@@ -148,47 +150,68 @@ def measure(path: str, jobs: list[tuple[int, float, str]], kept: Path, workers: 
     return {job: done[job] for job in jobs}
 
 
-def mean_and_error(figures: dict, method: str, fractions: list[float], repetitions: int, figure: str) -> tuple:
-    values = np.array([[figures[r, f, method][figure] for r in range(repetitions)] for f in fractions])
-    return float(np.nanmean(values)), float(np.nanstd(values, ddof=1, axis=1).mean() / np.sqrt(values.size))
+def mean_and_error(figures: dict, method: str, fractions: list[float], figure: str) -> tuple[float, float]:
+    """Over the repetitions that the method has at each of these budgets; NaN where there is nothing."""
+    each = [
+        [kept[figure] for (_, f, m), kept in figures.items() if (f, m) == (fraction, method)] for fraction in fractions
+    ]
+    values = np.array(each)
+    if np.isnan(values).all():
+        return float("nan"), float("nan")
+    spread = np.nanstd(values, ddof=1, axis=1).mean() if values.shape[1] > 1 else float("nan")
+    return float(np.nanmean(values)), float(spread / np.sqrt(values.size))
 
 
-def summary(figures: dict, methods: list[str], fractions: list[float], repetitions: int, name: str) -> tuple[str, bool]:
+def summary(
+    figures: dict, repetitions: dict[str, int], fractions: list[float], name: str, smooth: str
+) -> tuple[str, bool]:
     """The Markdown table, and whether the targets are met."""
     from search_methods import METHODS, PEERS
 
-    header = ["method", *(f"regret at {f:g}" for f in fractions), *(f"smooth at {f:g}" for f in fractions)]
-    header += ["regret, pooled", "smooth, pooled", "percentile", "undrawn seeds", "seconds a run"]
+    shown = ["regret", "smooth"]
+    if all(np.isnan(kept["smooth"]) for kept in figures.values()):
+        shown.remove("smooth")
+    header = ["method", *(f"{figure} at {f:g}" for figure in shown for f in fractions)]
+    header += [
+        *(f"{figure}, pooled" for figure in shown),
+        "percentile",
+        "undrawn seeds",
+        "seconds a run",
+        "repetitions",
+    ]
     rows, pooled = [], {}
-    for method in methods:
+    for method, own in repetitions.items():
         cells = [METHODS[method][0]]
-        for figure, f in itertools.product(("regret", "smooth"), fractions):
-            cells.append("{:.3f} ± {:.3f}".format(*mean_and_error(figures, method, [f], repetitions, figure)))
-        pooled[method] = {f: mean_and_error(figures, method, fractions, repetitions, f) for f in FIGURES}
-        cells += ["{:.3f} ± {:.3f}".format(*pooled[method][f]) for f in ("regret", "smooth")]
+        for figure, f in itertools.product(shown, fractions):
+            cells.append("{:.3f} ± {:.3f}".format(*mean_and_error(figures, method, [f], figure)))
+        pooled[method] = {figure: mean_and_error(figures, method, fractions, figure) for figure in FIGURES}
+        cells += ["{:.3f} ± {:.3f}".format(*pooled[method][figure]) for figure in shown]
         cells += ["{:.1f} ± {:.1f}".format(*pooled[method]["percentile"])]
         cells += ["{:.3f} ± {:.3f}".format(*pooled[method]["undrawn"])]
-        cells += [f"{mean_and_error(figures, method, fractions, repetitions, 'seconds')[0]:.1f}"]
+        cells += [f"{mean_and_error(figures, method, fractions, 'seconds')[0]:.1f}", str(own)]
         rows.append(cells)
     lines = [header, ["---"] * len(header), *rows]
     text = [
-        f"# {name}: 64 scores in rounds of 16, {repetitions} repetitions, means ± standard errors",
+        f"# {name}: 64 scores in rounds of 16, means ± standard errors",
         "",
         "Accuracy points. A score is one of the table's trainings of a code, at random. Regret: the best feasible "
         "mean accuracy less the answer's. Smooth: the same on a smooth fit of the table, without its trainings' luck. "
         "Undrawn seeds: the answer's accuracy by the trainings that were not drawn.",
         "",
+        smooth,
+        "",
         *(f"| {' | '.join(line)} |" for line in lines),
         "",
     ]
-    peers, met = [p for p in PEERS if p in methods], True
-    if "autobss" in methods and peers:
-        for figure, target in (("regret", 0.8), ("smooth", 0.6)):
+    peers, met = [p for p in PEERS if p in repetitions], True
+    if "autobss" in repetitions and peers:
+        for figure in shown:
+            target = TARGETS[figure]
             best = min(peers, key=lambda p: pooled[p][figure][0])
             ratio = pooled["autobss"][figure][0] / pooled[best][figure][0]
             lowest = all(
-                mean_and_error(figures, "autobss", [f], repetitions, figure)[0]
-                <= min(mean_and_error(figures, p, [f], repetitions, figure)[0] for p in peers)
+                mean_and_error(figures, "autobss", [f], figure)[0]
+                <= min(mean_and_error(figures, p, [f], figure)[0] for p in peers)
                 for f in fractions
             )
             met &= ratio <= target and lowest
@@ -199,18 +222,18 @@ def summary(figures: dict, methods: list[str], fractions: list[float], repetitio
     return "\n".join([*text, machine(), ""]), met
 
 
-def plot(figures: dict, methods: list[str], fractions: list[float], repetitions: int, path: Path) -> None:
+def plot(figures: dict, methods: Iterable[str], fractions: list[float], path: Path) -> None:
     from matplotlib.figure import Figure
     from search_methods import METHODS
 
-    order = sorted(methods, key=lambda m: -mean_and_error(figures, m, fractions, repetitions, "regret")[0])
+    order = sorted(methods, key=lambda m: -mean_and_error(figures, m, fractions, "regret")[0])
     figure = Figure(figsize=(11, 0.5 * len(order) + 1.2), layout="constrained")
     for axes, name, title in zip(
-        figure.subplots(1, 2, sharey=True), ("regret", "smooth"), ("regret", "regret on the smooth fit"), strict=True
+        figure.subplots(1, 2, sharey=True), TARGETS, ("regret", "regret on the smooth fit"), strict=True
     ):
         offsets = np.linspace(0.2, -0.2, len(fractions))
         for colour, offset, fraction in zip(itertools.cycle(COLOURS), offsets, fractions, strict=False):
-            points = [mean_and_error(figures, m, [fraction], repetitions, name) for m in order]
+            points = [mean_and_error(figures, m, [fraction], name) for m in order]
             axes.errorbar(
                 [p[0] for p in points], np.arange(len(order)) + offset, xerr=[p[1] for p in points], fmt="o",
                 color=colour, label=f"at most {fraction:g} of the largest MACs", capsize=2, markersize=4,

@@ -61,6 +61,7 @@ class _Entry(BaseModel):
 
     accuracies: list[Number] = Field(min_length=1, validation_alias=AliasChoices("acc", "test_acc"))
     flops: Annotated[Number, Field(ge=0)]
+    params: Annotated[Number, Field(ge=0)] = math.nan
 
 
 _Entries = Annotated[dict[Annotated[str, Field(pattern=r"^[0-9]+$")], _Entry], Field(min_length=1)]
@@ -89,7 +90,7 @@ class Table(Evaluator):
     """A benchmark of trained codes.
 
     The file is a JSON object, optionally compressed as .xz: a key of digits for each code, and for each the accuracies
-    of its trainings (`acc` or `test_acc`) and its MACs (`flops`).
+    of its trainings (`acc` or `test_acc`), its MACs (`flops`) and, where they are known, its parameters (`params`).
 
     Args:
         path: The file.
@@ -99,6 +100,7 @@ class Table(Evaluator):
         family: The codes' family, named after the file: results_mobilenet{4,4,4,4,4,4,4}.
         scores: Accuracies, shape (number of codes, trainings), in lexicographic order of codes; NaN where missing.
         macs: MACs of all codes in the same order; infinite where missing.
+        params: Parameters of all codes in the same order; NaN where missing.
 
     Raises:
         ValueError: If the file is no such table.
@@ -118,6 +120,8 @@ class Table(Evaluator):
         rows = self._macs.index(keys)
         self._macs.macs[rows] = macs
         self.macs = self._macs.macs
+        self.params = np.full(len(self.macs), np.nan)
+        self.params[rows] = [entry.params for entry in entries.values()]
         self.scores = np.full((len(self.macs), scores.shape[1]), np.nan)
         self.scores[rows] = scores
 
@@ -125,6 +129,11 @@ class Table(Evaluator):
     def codes(self) -> np.ndarray:
         """All codes in lexicographic order, an integer array of shape (n, m)."""
         return np.stack([g.ravel() for g in np.meshgrid(*self._macs.digits, indexing="ij")], axis=1)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """How many digits each position has."""
+        return tuple(map(len, self._macs.digits))
 
     def describe(self) -> str:
         """The table's identity."""
