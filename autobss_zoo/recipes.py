@@ -24,7 +24,7 @@ FILES = (".yaml", ".yml")
 """What the names of files end in, where a name could stand, too."""
 
 _PATHS = ("data_dir", "file", "table")
-_PATHS_OR_NAMES = ("base", "space", "training", "weights", "backbone_weights")
+_PATHS_OR_NAMES = ("base", "space", "training", "weights", "backbone_weights", "teacher")
 _LONGEST_CHAIN = 16  # of bases
 
 Plain = Callable[[Mapping[str, Any]], dict[str, Any]]
@@ -155,7 +155,7 @@ def _located(values: Mapping[str, Any], near: Path) -> dict[str, Any]:
             value = _located(value, near)
         elif isinstance(value, str) and value and key in _PATHS + _PATHS_OR_NAMES:
             path = os.path.abspath(near / os.path.expanduser(value))
-            weights = key.endswith("weights") and os.path.exists(path)  # else the name of a network
+            weights = key.endswith(("weights", "teacher")) and os.path.exists(path)  # else the name of a network
             value = path if key in _PATHS or value.endswith(FILES) or weights else value
         out[key] = value
     return out
@@ -169,7 +169,7 @@ def _changed(found: Resolved, changes: Mapping[str, Any]) -> Resolved:
     """
     values, notes = merged(found.values, changes), list(found.notes)
     for cause, followers in (
-        ("batch_size", {"learning_rate": 1, "iterations": -1}),
+        ("batch_size", {"learning_rate": 1, "min_learning_rate": 1, "iterations": -1}),
         ("iterations", {"milestones": 1, "warmup_iterations": 1}),
     ):
         before: Any = found.values.get(cause)

@@ -106,15 +106,30 @@ def begin_with(network: nn.Module, source: str, family: Family, key: str) -> tup
 
 
 def _state(source: str, key: str) -> Mapping[str, Tensor]:
-    try:
-        if Path(source).is_dir():
-            return from_pretrained(source).state_dict()
-        if Path(source).suffix in _FILES:
+    if Path(source).suffix in _FILES and not Path(source).is_dir():
+        try:
             return read_state(source)
-        if is_repository(source):
-            return from_pretrained(source).state_dict()
+        except WeightsError as error:
+            raise WeightsError(f"{key}: {error}") from error
+    return trained_network(source, key).state_dict()
+
+
+def trained_network(source: str, key: str) -> nn.Module:
+    """A network with its weights.
+
+    Args:
+        source: A folder that save_pretrained, a training or timm has written, a network of the zoo's or of timm's that
+            has published weights, or a repository on the Hub ("owner/name[@revision]").
+        key: The recipe's key that names the source, for errors.
+
+    Raises:
+        WeightsError: If there is no such network, or it has no weights.
+    """
+    try:
+        if Path(source).is_dir() or is_repository(source):
+            return from_pretrained(source)
         created = timm.create_model if timm.is_model(source) else create_model
-        return created(source, pretrained=True).state_dict()
+        return created(source, pretrained=True)
     except UnknownNameError:
         raise WeightsError(
             f"{key}: {source!r} is no folder, file, repository or network; train one first, or give null to begin "

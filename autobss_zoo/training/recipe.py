@@ -47,9 +47,13 @@ class TrainingRecipe(BaseModel, ABC):
         optimizer: A name of timm's, e.g. "sgd".
         momentum, weight_decay: Of the optimizer. All parameters decay.
         learning_rate: At its highest, for the batch size stated beside it.
-        schedule: "cosine", to zero; "multistep", divided by ten at each of `milestones`; or "poly", to zero with
-            (1 - step / steps) to the power of 0.9. Each changes step by step.
-        milestones: In iterations, of "multistep".
+        schedule: "cosine", to `min_learning_rate`; "multistep", multiplied by `decay_rate` at each of `milestones`;
+            "step", so every `decay_epochs`; or "poly", to zero with (1 - step / steps) to the power of 0.9. Each
+            changes step by step.
+        min_learning_rate: At the end of "cosine".
+        milestones: Of "multistep", in the unit of the training's length, epochs or iterations.
+        decay_epochs: Of "step".
+        decay_rate: Of "multistep" and "step".
         warmup_epochs, warmup_iterations: The rate grows linearly at first; one of the two.
         epochs, iterations: The training's length: one of the two.
         seed: Of the training.
@@ -79,8 +83,11 @@ class TrainingRecipe(BaseModel, ABC):
     momentum: Share = 0.9
     weight_decay: Number = Field(ge=0, le=100)
     learning_rate: Number = Field(gt=0, le=1e20)
-    schedule: Literal["cosine", "multistep", "poly"] = "cosine"
+    schedule: Literal["cosine", "multistep", "step", "poly"] = "cosine"
+    min_learning_rate: Number = Field(0, ge=0)
     milestones: tuple[Whole, ...] = Field((), max_length=100)
+    decay_epochs: Number | None = Field(None, gt=0)
+    decay_rate: Number = Field(0.1, gt=0, lt=1)
     warmup_epochs: Number = Field(0, ge=0)
     warmup_iterations: Whole = Field(0, ge=0)
     epochs: Whole | None = Field(None, gt=0, le=100_000)
@@ -116,15 +123,34 @@ class TrainingRecipe(BaseModel, ABC):
         return self
 
     @model_validator(mode="after")
+    def _has_a_schedule(self) -> TrainingRecipe:
+        schedules = {
+            "min_learning_rate": ("cosine",),
+            "milestones": ("multistep",),
+            "decay_epochs": ("step",),
+            "decay_rate": ("multistep", "step"),
+        }
+        for name, takes in schedules.items():
+            value, default = getattr(self, name), type(self).model_fields[name].default
+            if value != default and self.schedule not in takes:
+                raise ValueError(f"{name}: is for the schedule {' or '.join(takes)}, got {shown(value)}")
+        if self.schedule == "multistep" and not self.milestones:
+            raise ValueError("milestones: the schedule multistep needs some")
+        if self.schedule == "step" and not (self.decay_epochs and self.epochs):
+            raise ValueError("decay_epochs: the schedule step needs them, and a training of epochs")
+        if self.min_learning_rate > self.learning_rate:
+            raise ValueError(f"min_learning_rate: expected at most the learning_rate, got {self.min_learning_rate:g}")
+        return self
+
+    @model_validator(mode="after")
     def _has_milestones_in_it(self) -> TrainingRecipe:
-        if (self.schedule == "multistep") != bool(self.milestones):
-            raise ValueError(f"milestones: are for the schedule multistep, got {shown(list(self.milestones))}")
         if (marks := list(self.milestones)) and marks != sorted(marks):
-            raise ValueError(f"milestones: expected ascending iterations, got {shown(marks)}")
+            raise ValueError(f"milestones: expected them ascending, got {shown(marks)}")
         length, warmup = self._length_and_warmup
-        if marks and not (self.iterations and warmup <= marks[0] and marks[-1] < length):
+        if marks and not warmup <= marks[0] <= marks[-1] < length:
+            unit = "epochs" if self.epochs else "iterations"
             raise ValueError(
-                f"milestones: expected iterations after the warmup's {warmup:g}, below {length}, got {shown(marks)}"
+                f"milestones: expected {unit} after the warmup's {warmup:g}, below {length}, got {shown(marks)}"
             )
         return self
 

@@ -151,12 +151,15 @@ def _optimizer(recipe: TrainingRecipe, parameters: Any) -> torch.optim.Optimizer
 
 def _schedule(recipe: TrainingRecipe, optimizer: torch.optim.Optimizer, total: int, per_epoch: int) -> Any:
     """timm's schedule, which changes the rate step by step."""
+    unit = per_epoch if recipe.epochs else 1
     return create_scheduler_v2(
         optimizer,
         recipe.schedule,
         total,
-        decay_milestones=list(recipe.milestones),
-        decay_rate=0.9 if recipe.schedule == "poly" else 0.1,  # the power, and the factor of "multistep"
+        min_lr=recipe.min_learning_rate,
+        decay_milestones=[mark * unit for mark in recipe.milestones],
+        decay_epochs=(recipe.decay_epochs or 0) * per_epoch,
+        decay_rate=0.9 if recipe.schedule == "poly" else recipe.decay_rate,  # the power
         warmup_epochs=recipe.warmup_iterations or recipe.warmup_epochs * per_epoch,  # type: ignore[arg-type]
         step_on_epochs=False,
         updates_per_epoch=1,

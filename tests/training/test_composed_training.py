@@ -252,7 +252,7 @@ def test_the_papers_settings():
         ("maskrcnn", {"shift": 0.1}, "unknown key 'shift'"),
         ("maskrcnn", {"warmup_epochs": 1}, "warmup_iterations for one of iterations"),
         ("pspnet", {"scale": [2, 1]}, "scale: expected two ascending positive factors"),
-        ("pspnet", {"milestones": [3]}, "milestones: are for the schedule multistep"),
+        ("pspnet", {"milestones": [3]}, "milestones: is for the schedule multistep"),
         ("pspnet", {"task": "segmenting"}, "task: 'segmenting': did you mean segmentation"),
     ],
 )

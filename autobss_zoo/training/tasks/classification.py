@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from timm.data import create_transform, resolve_data_config
 from torch import Tensor, nn
 
@@ -20,6 +20,7 @@ from ..data.batches import Batches, MemoryBatches, memory_evaluation, resized
 from ..data.folders import FolderImages, folder_batches, folder_evaluation, labels_of
 from ..data.samples import check_readable
 from ..data.sources import SOURCES, Images, Source, indices, load
+from ..distillation import Teacher
 from ..metrics.accuracy import Accuracy, evaluate
 from ..pretrained import Weights, begin_with
 from ..processes import World
@@ -47,6 +48,11 @@ class ClassificationRecipe(TrainingRecipe):
         input_size: Side of the images in pixels; the data set's when None. Where the model's code states it, that is
             used instead.
         label_smoothing: Of the cross-entropy.
+        teacher: A trained network of the same classes, from whose answers is learned, too (knowledge distillation):
+            what `weights` takes but for files of state dicts.
+        distillation: The share of the teacher's answers in the loss, the Kullback-Leibler divergence; the labels'
+            cross-entropy has the rest.
+        temperature: By which both networks' logits are divided in that divergence.
         shift: Images move at random by up to this share of their side (data in memory).
         crop_scale: Smallest and largest share of an image that RandomResizedCrop keeps (data in folders).
         auto_augment: timm's name of a policy, e.g. "original" for AutoAugment's (data in folders).
@@ -58,6 +64,9 @@ class ClassificationRecipe(TrainingRecipe):
     in_chans: Literal[1, 3] | None = None
     input_size: Side | None = None
     label_smoothing: Share = 0.0
+    teacher: Weights | None = None
+    distillation: Share = 0.5
+    temperature: Number = Field(1.0, gt=0, le=1000)
     shift: Share = 0.0
     crop_scale: tuple[Number, Number] = (0.08, 1.0)
     auto_augment: Text | None = None
@@ -82,6 +91,13 @@ class ClassificationRecipe(TrainingRecipe):
                 create_transform(32, is_training=True, auto_augment=self.auto_augment)
             except (AssertionError, KeyError, ValueError):  # timm's
                 raise ValueError(f"auto_augment: no policy of timm's: {self.auto_augment!r}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_teacher(self) -> ClassificationRecipe:
+        for name in ("distillation", "temperature"):
+            if self.teacher is None and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name}: is for a training with a teacher, and none is given")
         return self
 
     @model_validator(mode="after")
@@ -141,6 +157,7 @@ class Classification(Task):
         self.train_indices, self.eval_indices = chosen, evaluated
         self._check_readable()
         self._criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+        self._teacher: Teacher | None = None
 
     def _check_readable(self) -> None:
         if not self.source.in_memory:
@@ -191,6 +208,8 @@ class Classification(Task):
     def batches(self, device: torch.device) -> Batches:
         """As in Task; of normalised images and labels."""
         recipe = self.recipe
+        if recipe.teacher is not None:
+            self._teacher = Teacher(recipe.teacher, self.configuration, self.classes, device)
         if isinstance(images := self.splits.train, Images):
             chosen = Images(images.images[self.train_indices], images.labels[self.train_indices])
             source = self.source
@@ -219,7 +238,11 @@ class Classification(Task):
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         """As in Task."""
         images, labels = batch
-        return self._criterion(model(images), labels)
+        loss = self._criterion(logits := model(images), labels)
+        if self._teacher is None:
+            return loss
+        share, temperature = self.recipe.distillation, self.recipe.temperature
+        return (1 - share) * loss + share * self._teacher.loss(images, logits, temperature)
 
     def evaluate(self, network: nn.Module, world: World) -> Accuracy:
         """As in Task."""
