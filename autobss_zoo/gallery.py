@@ -13,6 +13,7 @@ from .registry import Entry, entries
 
 PICTURE = "zoo.png"
 _MS = "onnxruntime"
+_SEARCHED = ("autobss", "bcnet", "bcnetv2")
 _COSTS: tuple[tuple[str, Callable[[Entry], float]], ...] = (
     ("MACs (millions)", lambda entry: entry.measured.macs / 1e6),
     ("parameters (millions)", lambda entry: entry.measured.params / 1e6),
@@ -33,12 +34,12 @@ def page() -> str:
         "MACs",
         "parameters",
         "ONNX Runtime, ms",
-        "beside hand-made",
         "PyTorch, ms",
+        "beside",
     ]
     rows = []
     for entry in shown():
-        reference = _hand_made(entry)
+        reference = _beside(entry)
         ratios = [f"{entry.latency[r] / reference.latency[r]:.2f}x" for r in RUNTIMES if reference and entry.latency]
         onnx, torch = (f"{entry.latency[r]:.2f}" if r in entry.latency else "-" for r in RUNTIMES)
         top = "; ".join(f"{value} ({what})" if "," in what else f"{value}" for what, value in entry.accuracy.items())
@@ -49,28 +50,30 @@ def page() -> str:
         f"`{entry.name}` ({entry.latency[r] / reference.latency[r]:.2f}x in {r})"
         for entry in shown()
         for r in RUNTIMES
-        if entry.found_by == "autobss"
+        if entry.found_by in _SEARCHED
         and entry.latency
-        and (reference := _hand_made(entry))
+        and (reference := _beside(entry))
         and entry.latency[r] > 1.02 * reference.latency[r]
     ]
     return f"""<!-- Written by `make cards`; do not edit. -->
 
 # The zoo at a glance
 
-The papers' accuracy on ImageNet against three costs. Arrows go from the hand-made network to the searched one of the
-same training; grey points are the uniformly rescaled ones. Accuracies are the papers'; MACs, parameters and latencies
+The papers' accuracy on ImageNet against three costs. Arrows go to a searched network from the one of the same training
+that it is compared with: the hand-made one, or the uniformly rescaled one of the same printed MACs; grey points are all
+uniformly rescaled ones. Accuracies are the papers'; MACs, parameters and latencies
 are ours.
 
 ![Accuracy against MACs, parameters and latency]({PICTURE})
 
-MACs are not time. Searched networks that take over 2% longer than the hand-made ones: {", ".join(slower) or "none"}.
+MACs are not time. Searched networks that take over 2% longer than those: {", ".join(slower) or "none"}.
 
 {table(header, rows)}
 
-Milliseconds are for one image on one CPU thread, medians of runs in turns: {conditions}. "To hand-made" is of ONNX
-Runtime / PyTorch. [results/](../autobss_zoo/results) has them with the columns of timm's benchmark files;
-`python benchmarks/zoo_latency.py --write` measures them on another machine, `--on cuda` on a GPU.
+Milliseconds are for one image on one CPU thread, medians of runs in turns: {conditions}.
+"Beside" is the ratio to the other network, in ONNX Runtime / PyTorch. [results/](../autobss_zoo/results) has
+them with the columns of timm's benchmark files; `python benchmarks/zoo_latency.py --write` measures them on another
+machine, `--on cuda` on a GPU.
 """
 
 
@@ -79,12 +82,15 @@ def _where(found: dict[str, Any]) -> str:
     return f"{found['processor']}, {versions}"
 
 
-def _hand_made(entry: Entry) -> Entry | None:
+def _beside(entry: Entry) -> Entry | None:
     """The hand-made or uniform network that a searched or random one is compared with."""
-    if entry.found_by not in ("autobss", "random"):
+    if entry.found_by not in (*_SEARCHED, "random"):
         return None
     names = (entry.name.replace(entry.found_by, other) for other in ("original", "uniform"))
-    return next((entries()[name] for name in names if name in entries()), None)
+    named = [entries()[name] for name in names if name in entries()]
+    uniform = [other for other in shown() if (other.found_by, other.code.family) == ("uniform", entry.code.family)]
+    same = [other for other in uniform if other.printed["macs"] == entry.printed["macs"]]
+    return next(iter(named + same), None)
 
 
 def draw(path: Path) -> None:
@@ -92,12 +98,12 @@ def draw(path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 4.6), layout="constrained")
-    found = shown()
+    found = [entry for entry in shown() if not any("CIFAR" in what for what in entry.accuracy)]
     bases = list(dict.fromkeys(entry.family.base for entry in found if entry.found_by == "autobss"))
     for axes, (title, cost) in zip(figure.subplots(1, 3, sharey=True), _COSTS, strict=True):
         _points(axes, [e for e in found if e.found_by == "uniform"], cost)
         for entry in found:
-            if entry.found_by == "autobss" and (reference := _hand_made(entry)):
+            if entry.found_by in _SEARCHED and (reference := _beside(entry)):
                 colour = COLOURS[bases.index(entry.family.base)]
                 for what in entry.accuracy.keys() & reference.accuracy.keys():
                     start, end = ((cost(e), e.accuracy[what]) for e in (reference, entry))

@@ -71,7 +71,10 @@ def _default_cfg(code: Code, **fields: Any) -> dict[str, Any]:
 
 def register(entry: registry.Entry) -> None:
     """Enter a network into timm's registry in both spellings, with a tag for each of its published weights."""
-    base = _default_cfg(entry.code, description=f"{entry.code}, {entry.source}")
+    classes = (
+        {} if entry.architecture else {"num_classes": entry.setting.num_classes}
+    )  # in timm a detector is its backbone
+    base = _default_cfg(entry.code, description=f"{entry.code}, {entry.source}", **classes)
     tags = {tag: _source(weights, base) for tag, weights in entry.weights.items()}
     for name in (entry.name, entry.timm_name):
         cfgs: dict[str, Any] = {

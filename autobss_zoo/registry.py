@@ -83,7 +83,7 @@ class Entry:
         return family_of(self.code)
 
 
-PAPERS = ("autobss", "joint")
+PAPERS = ("autobss", "joint", "bcnet")
 """The files of the papers' networks, in the registry's order."""
 
 PLACES = "AUTOBSS_ZOO"

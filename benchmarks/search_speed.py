@@ -1,6 +1,7 @@
 """How long the engine thinks, and how much memory it takes.
 
-Targets: 10,000 candidates of any declared space in 3 s, an ask of 16 in 2 s, less than 1 GB in all.
+Targets: 10,000 candidates of any declared space in 3 s, an ask of 16 in 2 s, and in 3 s where codes have 20 elements or
+more, less than 1 GB in all.
 """
 
 import resource
@@ -14,7 +15,7 @@ from machine import alone, answer, parser, report
 from autobss_search import AutoBSS, Session, get_space, list_spaces
 from autobss_search.searchers.autobss import PRESETS
 
-CANDIDATES, ASK, MEMORY = 3.0, 2.0, 1000.0
+CANDIDATES, ASK, ASK_OF_MANY, MEMORY = 3.0, 2.0, 3.0, 1000.0
 SIZES = (1_000, 10_000, 30_000, 100_000)
 
 
@@ -48,7 +49,8 @@ def main() -> int:
     for job in jobs:
         m = alone(__file__, *job)
         if job[2] == 10_000:
-            met &= m["candidates"] <= CANDIDATES and m["ask"] <= ASK and m["memory"] < MEMORY
+            most = ASK if get_space(job[0]).ndim < 20 else ASK_OF_MANY
+            met &= m["candidates"] <= CANDIDATES and m["ask"] <= most and m["memory"] < MEMORY
         seconds = [f"{m[key]:.2f}" for key in ("candidates", "ask", "recommend")]
         rows.append([job[0], job[1], f"{m['found']:,.0f}", *seconds, f"{m['memory']:.0f}"])
     header = [

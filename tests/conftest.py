@@ -46,8 +46,9 @@ AUTOBSS = [name for name in PAPER if "AutoBSS" in entries()[name].paper]
 """Those of the AutoBSS paper."""
 
 KNOWN = sorted(FAMILIES)  # without those that a test registers
-EVERY_FAMILY = [name for name, family in FAMILIES.items() if family.inner is family]
-"""The families, and of those with the side of the images in their codes some of each block."""
+EVERY_FAMILY = [name for name, family in FAMILIES.items() if family.inner is family and "_widths" not in name]
+"""The families, and of those of widths and those with the side of the images in their codes some of each block."""
+EVERY_FAMILY += ["mnv2_widths_small", "efficientnet_b0_widths", "resnet50_widths", "vgg19_widths"]
 EVERY_FAMILY += ["resnet18_r", "mnv2_small_r", "mnv1_small_r", "channel_bench_resnet_r"]
 
 EACH_BLOCK = [
@@ -77,5 +78,6 @@ def tiny(family: str) -> Code:
 def codes(draw, family=None):
     """Random valid codes of small networks, of one family or of any."""
     name = family or draw(st.sampled_from(KNOWN))
-    ranges = [SMALL_VALUES[field.symbol] for field in get_layout(name).fields for _ in field.names]
+    fields = [field for field in get_layout(name).fields for _ in field.names]
+    ranges = [(max(field.low, SMALL_VALUES[field.symbol][0]), SMALL_VALUES[field.symbol][1]) for field in fields]
     return Code(name, tuple(draw(st.integers(*bounds)) for bounds in ranges))

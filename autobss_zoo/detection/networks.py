@@ -17,9 +17,9 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP
 
 from ..about import About
 from ..codes import Code
-from ..errors import CodeError, UnknownNameError, did_you_mean
+from ..errors import UnknownNameError, did_you_mean
 from ..families import family_of
-from ..families.resnet import ResNetFamily
+from ..families.resnet import levels_of
 
 WIDTH = 256
 _BOX_SIDE = 7  # of the features that are pooled for a box, torchvision's
@@ -82,8 +82,8 @@ def create_detector(
 
     Args:
         architecture: "retinanet", "fasterrcnn" or "maskrcnn".
-        code: Of a ResNet family; the paper's detectors are of "resnet50_v1". Where it states the images' side, that is
-            min_size, and max_size keeps torchvision's proportion, unless the arguments say otherwise.
+        code: Of a ResNet family of four stages; the paper's detectors are of "resnet50_v1". Where it states the images'
+            side, that is min_size, and max_size keeps torchvision's proportion, unless the arguments say otherwise.
         num_classes: As in torchvision: outputs of the classifier. R-CNNs count the background, which is label 0;
             RetinaNet's first class may be label 0. COCO's 81 and 80 when None.
         width: Channels of the pyramid and the heads; the box head is four times as wide. The paper's 256.
@@ -95,15 +95,13 @@ def create_detector(
 
     Raises:
         UnknownNameError: If there is no such architecture.
-        CodeError: If the code is of no ResNet.
+        CodeError: If the code is of no such ResNet.
         TypeError: If torchvision's class has no such argument.
     """
     if architecture not in DETECTORS:
         raise UnknownNameError(f"architecture: {architecture!r}: {did_you_mean(str(architecture), DETECTORS)}")
-    family = family_of(code)
-    if not isinstance(family.inner, ResNetFamily):
-        raise CodeError(f"{architecture}: expected a code of a ResNet, such as resnet50_v1{{...}}, got {code}")
-    kind = DETECTORS[architecture]
+    family, kind = family_of(code), DETECTORS[architecture]
+    levels = levels_of(family, code, architecture)
     known = {*signature(kind.network).parameters, *signature(GeneralizedRCNNTransform).parameters} - {
         "backbone",
         "kwargs",
@@ -114,7 +112,7 @@ def create_detector(
         kwargs = {"min_size": side, "max_size": round(side * 1333 / 800), **kwargs}
     num_classes = 80 + kind.first_label if num_classes is None else num_classes
     body = family.build(code, num_classes=0)
-    channels = [code.channels[stage - 1] for stage in kind.stages]
+    channels = [levels[stage - 1] for stage in kind.stages]
     pyramid = BackboneWithFPN(
         body,
         {f"layer{stage}": str(level) for level, stage in enumerate(kind.stages)},

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -53,6 +53,9 @@ class Family(ABC):
     original: tuple[int, ...]
     input_size: int = 224
     small: bool = False
+
+    monotone: ClassVar[bool] = True
+    """Whether no cost of a code falls when an element grows."""
 
     @property
     @abstractmethod

@@ -27,12 +27,21 @@ _STAGES = tuple(range(3, 9))
 _STRIDES = (2, 2, 2, 1, 2, 1)
 
 
+def squeezed(hidden: Any, expansion: Any) -> Any:
+    """The channels to which squeeze-excite reduces hidden ones: a quarter of the block's inputs, as timm rounds it."""
+    return np.rint(hidden * (0.25 / expansion)).astype(np.int64)
+
+
 class OnEfficientNet(Family):
     """Networks of timm's EfficientNet class."""
 
     first_conv = "conv_stem"
     classifier = "classifier"
-    feature_cfg = {"flatten_sequential": True}
+
+    @property
+    @override
+    def feature_cfg(self) -> dict[str, Any]:
+        return {"flatten_sequential": True}
 
 
 @dataclass(frozen=True)
@@ -96,12 +105,10 @@ class MBConvFamily(OnEfficientNet):
         self, inputs: Any, outputs: Any, expansion: Any, times: Any, side: Any, kernel: int, stride: int
     ) -> tuple[Block, Block]:
         """A stage's first block, and those after it."""
-        share = 0.25 / expansion  # of the hidden channels, as timm has it and rounds it
 
         def inside(channels: Any) -> dict[str, Any]:
             hidden = channels * expansion
-            squeezed = np.rint(hidden * share).astype(np.int64) if self.squeeze_excite else 0
-            return {"hidden": hidden, "squeeze_excite": squeezed}
+            return {"hidden": hidden, "squeeze_excite": squeezed(hidden, expansion) if self.squeeze_excite else 0}
 
         first = InvertedResidual(inputs, outputs, side, kernel, stride, **inside(inputs), expands=expansion > 1)
         return first.repeated(times, **inside(outputs))

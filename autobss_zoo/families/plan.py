@@ -155,6 +155,17 @@ class MaxPool(Block):
         return iter(())
 
 
+class UnpaddedPool(MaxPool):
+    """Max-pooling without padding, which leaves out what is left of an odd side."""
+
+    kind = "unpadded_pool"
+
+    @property
+    @override
+    def side_out(self) -> Any:
+        return self.side // self.stride
+
+
 class Linear(Block):
     """Average pooling over all pixels and a linear layer."""
 
@@ -200,11 +211,16 @@ class Bottleneck(Residual):
         """Side of the first 1x1 convolution's output."""
         return self.side
 
+    @property
+    def first(self) -> Any:
+        """Channels of the first 1x1 convolution's output."""
+        return self.hidden
+
     @override
     def layers(self) -> Iterator[Layer]:
-        yield Layer(self.inputs, self.hidden, self.side_first)
+        yield Layer(self.inputs, self.first, self.side_first)
         side = self.side_out
-        yield Layer(self.hidden, self.hidden, side, self.kernel)
+        yield Layer(self.first, self.hidden, side, self.kernel)
         yield Layer(self.hidden, self.outputs, side)
         yield from self.shortcut()
 
@@ -218,6 +234,25 @@ class BottleneckV1(Bottleneck):
     @override
     def side_first(self) -> Any:
         return self.side_out
+
+
+@dataclass(frozen=True)
+class UnevenBottleneck(Bottleneck):
+    """ResNet's bottleneck whose first convolution has a width of its own.
+
+    Attributes:
+        reduced: Channels of the first 1x1 convolution's output.
+    """
+
+    reduced: Any = 0
+
+    kind = "uneven_bottleneck"
+    shape = (*Block.shape, "reduced")
+
+    @property
+    @override
+    def first(self) -> Any:
+        return self.reduced
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from ..codes import Code, Field
 from ..cost import Setting
+from ..errors import CodeError
 from .family import Family
 from .plan import Basic, Block, Bottleneck, BottleneckV1, Conv, Linear, MaxPool, Plan, Stage
 
@@ -25,8 +26,26 @@ if TYPE_CHECKING:
 _STAGES = tuple(range(2, 6))
 
 
+class OnResNet(Family):
+    """Networks of timm's ResNet class."""
+
+    first_conv = "conv1"
+    classifier = "fc"
+
+
+def levels_of(family: Family, code: Code, network: str) -> list[int]:
+    """The output channels of the four stages of a ResNet, which a network for detection or segmentation stands on.
+
+    Raises:
+        CodeError: If the code is of no such ResNet; it names the `network`.
+    """
+    if isinstance(family.inner, OnResNet) and len(stages := family.plan(code).stages[1:-1]) == len(_STAGES):
+        return [int(stage.outputs) for stage in stages]
+    raise CodeError(f"{network}: expected a code of a ResNet of four stages, such as resnet50{{...}}, got {code}")
+
+
 @dataclass(frozen=True)
-class ResNetFamily(Family):
+class ResNetFamily(OnResNet):
     """Common to both kinds of block.
 
     Attributes:
@@ -34,9 +53,6 @@ class ResNetFamily(Family):
     """
 
     stem: int | None = None
-
-    first_conv = "conv1"
-    classifier = "fc"
 
     @property
     @abstractmethod

@@ -11,7 +11,7 @@ from timm.layers import create_aa, get_act_layer, get_norm_layer
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet, downsample_avg, downsample_conv
 from torch import Tensor, nn
 
-__all__ = ["BasicBlock", "CodedBottleneck", "CodedResNet", "basic_blocks", "bottlenecks"]
+__all__ = ["BasicBlock", "CodedBottleneck", "CodedResNet", "blocks_in_turn", "bottlenecks"]
 
 # Arguments of timm's class that would make another family.
 _FIXED = {"stem_type", "stem_width", "replace_stem_pool", "cardinality", "base_width", "block_reduce_first"}
@@ -23,15 +23,20 @@ class CodedBottleneck(Bottleneck):
     Args:
         inplanes, planes: Input and output channels.
         width: Channels of the 3x3 convolution, the code's B.
+        first: Of the first 1x1 convolution; `width` when None.
         stride_first: Stride in the first 1x1 convolution (v1) and not in the 3x3 (v1.5).
         *args, **kwargs: As in timm's class.
     """
 
     expansion = 1
 
-    def __init__(self, inplanes: int, planes: int, *args, width: int, stride_first: bool = False, **kwargs) -> None:
+    def __init__(
+        self, inplanes: int, planes: int, *args, width: int, first: int | None = None, stride_first=False, **kwargs
+    ) -> None:
         kwargs["base_width"] = 64 * (width + 0.5) / planes  # timm floors planes * base_width / 64
         super().__init__(inplanes, planes, *args, **kwargs)
+        if first not in (None, width):
+            _replace_between(self, first, **kwargs)
         if stride_first:  # under anti-aliasing neither has a stride: the blur after the 3x3 has it
             self.conv1.stride, self.conv2.stride = self.conv2.stride, self.conv1.stride
 
@@ -47,18 +52,27 @@ class CodedBasicBlock(BasicBlock):
 
     def __init__(self, inplanes: int, planes: int, *args, width: int, **kwargs) -> None:
         super().__init__(inplanes, planes, *args, **kwargs)
-        if width == planes:
-            return
-        dd: Any = {"device": kwargs.get("device"), "dtype": kwargs.get("dtype")}
-        first, second, aa = self.conv1, self.conv2, kwargs.get("aa_layer")
-        fixed: Any = {"kernel_size": 3, "bias": False, **dd}
-        spatial = {name: getattr(first, name) for name in ("stride", "padding", "dilation")}
-        self.conv1 = nn.Conv2d(first.in_channels, width, **spatial, **fixed)
-        self.bn1 = kwargs.get("norm_layer", nn.BatchNorm2d)(width, **dd)
-        if aa is not None and not isinstance(self.aa, nn.Identity):
-            self.aa = create_aa(aa, channels=width, stride=2, **dd)
-        spatial = {name: getattr(second, name) for name in ("padding", "dilation")}
-        self.conv2 = nn.Conv2d(width, second.out_channels, **spatial, **fixed)
+        if width != planes:
+            _replace_between(self, width, **kwargs)
+            if kwargs.get("aa_layer") and not isinstance(self.aa, nn.Identity):
+                self.aa = create_aa(kwargs["aa_layer"], channels=width, stride=2, **_place(kwargs))
+
+
+def _replace_between(block: Any, width: int, norm_layer: Any = nn.BatchNorm2d, **kwargs: Any) -> None:
+    """Replace a block's first two convolutions and what is between them by ones with `width` channels between."""
+    before, after = block.conv1, block.conv2
+    block.conv1, block.bn1 = _like(before, out_channels=width, **_place(kwargs)), norm_layer(width, **_place(kwargs))
+    block.conv2 = _like(after, in_channels=width, **_place(kwargs))
+
+
+def _like(conv: nn.Conv2d, **changes: Any) -> nn.Conv2d:
+    """A convolution like another one but for some arguments."""
+    names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation")
+    return nn.Conv2d(**{**{name: getattr(conv, name) for name in names}, "bias": False, **changes})
+
+
+def _place(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {"device": kwargs.get("device"), "dtype": kwargs.get("dtype")}
 
 
 class CodedResNet(ResNet):
@@ -136,23 +150,26 @@ class CodedResNet(ResNet):
         )
 
 
-def basic_blocks(widths: Sequence[Sequence[int]]) -> list[Any]:
-    """A block class for each stage, as timm's ResNet takes them, whose blocks have the widths in turn.
+def blocks_in_turn(widths: Sequence[tuple[int, ...]]) -> Any:
+    """A block class of a stage, as timm's ResNet takes it, whose blocks have the widths in turn.
 
     Args:
-        widths: For each stage those between the convolutions of its blocks.
+        widths: Of each block: between the convolutions of a basic block, or of the first 1x1 and the 3x3 convolution of
+            a bottleneck.
     """
-    return [_InTurn(CodedBasicBlock, own) for own in widths]
+    if len(widths[0]) == 1:
+        return _InTurn(CodedBasicBlock, [{"width": width} for (width,) in widths])
+    return _InTurn(CodedBottleneck, [{"first": first, "width": width} for first, width in widths])
 
 
 class _InTurn:
     """A class of blocks, each of which gets the next width; after the last the first again, which timm builds anew."""
 
-    def __init__(self, block: Any, widths: Sequence[int]) -> None:
+    def __init__(self, block: Any, widths: Sequence[dict[str, int]]) -> None:
         self.expansion, self._block, self._widths = block.expansion, block, cycle(widths)
 
     def __call__(self, *args: Any, **kwargs: Any) -> nn.Module:
-        return self._block(*args, width=next(self._widths), **kwargs)
+        return self._block(*args, **next(self._widths), **kwargs)
 
 
 def bottlenecks(widths: Sequence[int], stride_first: bool) -> list[Any]:

@@ -11,9 +11,9 @@ from torchvision.ops import Conv2dNormActivation
 
 from ..about import About
 from ..codes import Code
-from ..errors import CodeError, UnknownNameError, did_you_mean
+from ..errors import UnknownNameError, did_you_mean
 from ..families import family_of
-from ..families.resnet import ResNetFamily
+from ..families.resnet import levels_of
 from .dilation import dilate
 from .layers import resize
 from .psanet import PointwiseSpatialAttention
@@ -90,7 +90,7 @@ def create_segmenter(
 
     Args:
         architecture: "pspnet" or "psanet".
-        code: Of a ResNet family.
+        code: Of a ResNet family of four stages.
         num_classes: Outputs, the background included; PASCAL VOC's 21.
         width: Channels of the classifier and of the branches of PSANet; the auxiliary classifier has half of them.
         dropout: Of whole channels before the last layer of both classifiers.
@@ -103,15 +103,13 @@ def create_segmenter(
 
     Raises:
         UnknownNameError: If there is no such architecture.
-        CodeError: If the code is of no ResNet.
+        CodeError: If the code is of no such ResNet.
     """
     if architecture not in SEGMENTERS:
         raise UnknownNameError(f"architecture: {architecture!r}: {did_you_mean(str(architecture), SEGMENTERS)}")
     family = family_of(code)
-    if not isinstance(family.inner, ResNetFamily):
-        raise CodeError(f"{architecture}: expected a code of a ResNet, such as resnet50{{...}}, got {code}")
+    *_, aux_channels, channels = levels_of(family, code, architecture)
     input_size = input_size or family.stated_side(code) or 465
-    *_, aux_channels, channels = code.channels
     context = SEGMENTERS[architecture](channels, width, (input_size - 1) // _STRIDE + 1)
     backbone = family.build(code, num_classes=0)
     dilate(backbone, _STRIDE)

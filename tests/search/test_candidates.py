@@ -11,6 +11,7 @@ from test_space import product_space
 from autobss_search import Constraint, Dimension, Space, get_space, list_spaces
 from autobss_search.errors import SpaceError
 from autobss_search.searchers import candidates
+from conftest import long
 
 DRAWS = 200_000
 
@@ -139,7 +140,11 @@ def test_maximal_codes_equal_brute_force_and_are_what_growth_reaches():
     assert {tuple(r) for r in grown.tolist()} == expected
 
 
-@pytest.mark.parametrize("name", [name for name in list_spaces() if not name.startswith("channel_bench")])  # smaller
+LARGE = [name for name in list_spaces() if not name.startswith("channel_bench")]  # those are smaller
+WIDTHS = [name for name in LARGE if "_widths" in name and name != "mnv2_widths"]
+
+
+@pytest.mark.parametrize("name", [*(name for name in LARGE if name not in WIDTHS), *long(*WIDTHS)])
 def test_ten_thousand_distinct_feasible_candidates(name):
     space = get_space(name)
     rows = candidates.candidate_set(space, np.random.default_rng(0))

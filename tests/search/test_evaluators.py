@@ -132,7 +132,7 @@ def test_costs_of_the_mobilenets_equal_the_published_ones_on_all_keys(published)
     entries = json.loads(published.read_text())
     digits = np.array([[int(c) for c in key] for key in entries])
     family = get_family("channel_bench_mobilenet")
-    cost = family.cost(family.widths(digits), Setting(32, num_classes=10))
+    cost = family.cost(family.of_groups(digits, 4), Setting(32, num_classes=10))
     np.testing.assert_array_equal(cost.macs, [e["flops"] for e in entries.values()])
     np.testing.assert_array_equal(cost.params, [e["params"] for e in entries.values()])
 
@@ -141,7 +141,7 @@ def test_costs_of_the_mobilenets_equal_the_published_ones_on_all_keys(published)
 @pytest.mark.parametrize("digits", [(1, 2, 3, 4, 1, 2, 3), (4, 3, 2, 1, 4, 1, 2), (1,) * 7])
 def test_networks_of_channel_bench_have_their_costs_and_learn(network, digits):
     family = get_family(f"channel_bench_{network}")
-    code = Code(family.name, family.widths(np.array([digits]))[0])
+    code = Code(family.name, family.of_groups(np.array([digits]), 4)[0])
     model = (
         create_model(code, num_classes=10, zero_init_last=False)
         if network == "resnet"
@@ -155,8 +155,8 @@ def test_networks_of_channel_bench_have_their_costs_and_learn(network, digits):
 
 
 def test_bad_channel_bench_codes_are_named():
-    with pytest.raises(ValueError, match=r"digits of 1 to 4 of shape \(n, 7\)"):
-        get_family("channel_bench_resnet").widths(np.full((1, 7), 5))
+    with pytest.raises(ValueError, match=r"counts of 1 to 4 of shape \(n, 7\)"):
+        get_family("channel_bench_resnet").of_groups(np.full((1, 7), 5), 4)
     with pytest.raises(CodeError, match=r"element 4 \(s2.e1\): expected an integer from 1"):
         Code("channel_bench_mobilenet", (128, 768, 768, 0, 256, 1536, 1024))
 

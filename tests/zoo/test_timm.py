@@ -3,6 +3,7 @@
 import copy
 import pickle
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -13,8 +14,8 @@ from torch import nn
 from torchvision import models as torchvision_models
 
 import autobss_zoo
-from autobss_zoo import create_model, list_models
-from autobss_zoo.families import get_family
+from autobss_zoo import Setting, create_model, list_models
+from autobss_zoo.families import family_of, get_family
 from autobss_zoo.models import FROM_CODE
 from autobss_zoo.weights import adapt_state_dict
 from conftest import EACH_BLOCK, EVERY_FAMILY, codes, exports, long, tiny
@@ -71,24 +72,26 @@ def test_classifier_arguments(family):
 @pytest.mark.parametrize("wrapper", [None, "list", "dict", "hook", "fx", "getter"])
 def test_features_only(family, wrapper):
     options = {} if wrapper is None else {"feature_cls": wrapper}
-    bench = family.startswith("channel_bench")  # which has fewer levels
-    model = build(family, features_only=True, out_indices=(0, 1) if bench else (1, 2, 4), **options).eval()
+    levels = len(build(family, features_only=True).feature_info)
+    model = build(family, features_only=True, out_indices=(levels // 3, levels - 1), **options).eval()
     features = model(images(1, 3, SIZE, SIZE))
     features = list(features.values()) if isinstance(features, dict) else features
     assert [f.shape[1] for f in features] == model.feature_info.channels()
     assert [SIZE // f.shape[2] for f in features] == model.feature_info.reduction()
-    small = get_family(family).small
-    last = 32 // (4 if "resnet" in family else 2) if small else 32
-    if bench:
-        last = 2 if "resnet" in family else 4
-    assert model.feature_info.reduction()[-1] == last
+    *stages, _ = get_family(family).plan(tiny(family), Setting(SIZE)).stages
+    assert model.feature_info.reduction()[-1] == np.prod([b.stride for stage in stages for b in stage.blocks])
 
 
 @every_family
 def test_output_stride_dilates(family):
     full = build(family, features_only=True).feature_info.reduction()[-1]
-    bench = {"channel_bench_mobilenet": (2,), "channel_bench_resnet": (), "channel_bench_resnet_r": ()}
-    for stride in bench.get(family, (full // 2, full // 4)):  # timm dilates no stem
+    few = {
+        "channel_bench_mobilenet": (2,),
+        "channel_bench_resnet": (),
+        "channel_bench_resnet_r": (),
+        "vgg19_widths": (),
+    }
+    for stride in few.get(family, (full // 2, full // 4)):  # timm dilates no stem
         model = build(family, features_only=True, output_stride=stride).eval()
         assert model.feature_info.reduction()[-1] == stride
         assert model(images(1, 3, SIZE, SIZE))[-1].shape[2] == SIZE // stride
@@ -171,7 +174,7 @@ def test_compile_with_inductor(family):
 @every_family
 def test_other_layers(family):
     """timm's options for layers reach the blocks that are the zoo's own, too."""
-    blurs = get_family(family).base != "mnv1"  # timm's own MobileNetV1 cannot
+    blurs = get_family(family).base not in ("mnv1", "vgg19")  # timm's own cannot
     options = {"aa_layer": BlurPool2d} if blurs else {}
     model = build(family, act_layer="silu", norm_layer="batchnorm2d", **options).eval()
     assert model(images(2, 3, SIZE, SIZE)).isfinite().all()
@@ -191,8 +194,8 @@ def test_any_valid_code_is_a_network(code):
     model = create_model(code, num_classes=3)
     assert model(images(2, 3, 32, 32)).shape == (2, 3)
     widths = model.feature_info[1:] if "resnet" in code.family else model.feature_info[-4:]
-    last = -2 if code.family.startswith("mnv2_channels") else -1  # whose last width is the head's
-    assert widths[-1]["num_chs"] == (code.channels or (code.as_dict()["s2.out"],))[last]
+    *_, last, _ = family_of(code).plan(code).stages
+    assert widths[-1]["num_chs"] == last.outputs
 
 
 @settings(max_examples=10)

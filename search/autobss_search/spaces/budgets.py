@@ -166,13 +166,17 @@ class NamedCost:
 
     Attributes:
         make: Makes its function.
-        monotone: As of `Constraint`.
+        monotone: As of `Constraint`, where the family's costs are.
         parse: Reads an amount of it.
     """
 
     make: CostMaker
     monotone: bool
     parse: Callable[[Any], float] = parse_amount
+
+    def is_monotone(self, counted: Counted) -> bool:
+        """As of `Constraint`."""
+        return self.monotone and get_family(counted.family).inner.monotone
 
 
 COSTS: dict[str, NamedCost] = {}
@@ -320,7 +324,7 @@ def make_constraints(budget: Mapping[str, Any], counted: Counted, where: str = "
             raise SpaceError(f"{where}budget: expected {' or '.join(COSTS)}, got {name[:60]}")
         bounds = _named_bounds(name, value, f"{where}budget: ")
         lower, upper = (_absolute(bound, name, counted, f"{where}budget: {name}: ") for bound in bounds)
-        out.append(Constraint(name, upper, COSTS[name].make(counted), COSTS[name].monotone, lower))
+        out.append(Constraint(name, upper, COSTS[name].make(counted), COSTS[name].is_monotone(counted), lower))
     return out
 
 

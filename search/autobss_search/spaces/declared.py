@@ -38,6 +38,10 @@ _RULES = (
     {"powers", "low", "high"},
     {"fractions"},
     {"of", "step", "low", "high"},
+    {"groups"},
+    {"groups", "low"},
+    {"groups", "times"},
+    {"groups", "low", "times"},
 )
 
 
@@ -192,7 +196,12 @@ def _space(
     if SYMBOL in spec and family.inner is family:
         family = get_family(family.name + SUFFIX)
     _check_keys(spec, _KEYS | {f.symbol for f in family.fields}, where)
-    dimensions = [d for f in family.fields for d in _rule(f, spec.get(f.symbol), f"{where}: {f.symbol}")]
+    originals = family.layout.divide(family.original)
+    dimensions = [
+        dimension
+        for field in family.fields
+        for dimension in _rule(field, spec.get(field.symbol), originals[field.symbol], f"{where}: {field.symbol}")
+    ]
     counted = _counted(spec, family, setting, detector, where)
     bounded = {c.name for c in constraints}
     own = {name: bound for name, bound in _budget(spec, where).items() if name not in bounded}
@@ -254,8 +263,8 @@ def _check_keys(spec: Mapping[str, Any], known: set[str], where: str) -> None:
         raise SpaceError(f"{where}: unknown key {shown(key)}: {did_you_mean(key, known)}")
 
 
-def _rule(field: Field, rule: Any, where: str) -> list[Dimension]:
-    """The dimensions of a field by its rule, one value for each element or one for all."""
+def _rule(field: Field, rule: Any, original: list[int], where: str) -> list[Dimension]:
+    """The dimensions of a field by its rule, one value for each element or one for all; of the hand-made elements."""
     if not isinstance(rule, Mapping) or rule.keys() - {"ordered"} not in _RULES:
         forms = "; ".join(", ".join(sorted(form)) for form in _RULES)
         raise SpaceError(f"{where}: expected a mapping with one of these sets of keys: {forms}; got {shown(rule)}")
@@ -270,6 +279,13 @@ def _rule(field: Field, rule: Any, where: str) -> list[Dimension]:
         return [Dimension(name, _bounded(choices, field, where), None, ordered) for name in field.names]
     if "of" in rule:
         return _shares(field, rule, where)
+    if "groups" in rule:
+        return _groups(field, rule, original, where)
+    return _steps(field, rule, where)
+
+
+def _steps(field: Field, rule: Mapping[str, Any], where: str) -> list[Dimension]:
+    """The dimensions of multiples or powers, of bounds for each element or for all."""
     each: list[dict[str, int]] = [{} for _ in field.names]
     for key, value in rule.items():
         values = value if isinstance(value, list) else [value] * len(each)
@@ -308,6 +324,20 @@ def _shares(field: Field, rule: Mapping[str, Any], where: str) -> list[Dimension
         raise SpaceError(f"{where}: expected low up to high, got {shown(rule)}")
     shares = range(low, high + 1, step)
     each = [sorted({widest * share // 100 for share in shares}) for widest in _bounded(of, field, where)]
+    return [Dimension(name, _bounded(own, field, where)) for name, own in zip(field.names, each, strict=True)]
+
+
+def _groups(field: Field, rule: Mapping[str, Any], original: list[int], where: str) -> list[Dimension]:
+    """The dimensions of widths in groups: ceil(count * widest / groups), the widest some times the hand-made one."""
+    groups, low, times = rule["groups"], rule.get("low", 1), rule.get("times", 1)
+    if not all(type(v) is int for v in (groups, low)) or not 1 <= low <= groups <= _MOST_CHOICES:
+        raise SpaceError(
+            f"{where}: expected groups of at most {_MOST_CHOICES:,}, and low of them or fewer, got {shown(rule)}"
+        )
+    if type(times) not in (int, float) or not 0 < times <= 100:
+        raise SpaceError(f"{where}.times: expected a positive factor of at most 100, got {shown(times)}")
+    counts = range(low, groups + 1)
+    each = [sorted({-(-count * int(times * width) // groups) for count in counts}) for width in original]
     return [Dimension(name, _bounded(own, field, where)) for name, own in zip(field.names, each, strict=True)]
 
 

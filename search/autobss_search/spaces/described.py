@@ -99,6 +99,7 @@ def _registered(description: Any) -> tuple[CostFunction, bool] | None:
     cost, family = COSTS[rest.pop("cost")], rest.pop("family")
     detector = DetectorKind(rest.pop("detector"), rest.pop("width")) if "detector" in rest else None
     try:
-        return cost.make(Counted(family, Setting(**rest), detector)), cost.monotone
+        counted = Counted(family, Setting(**rest), detector)
+        return cost.make(counted), cost.is_monotone(counted)
     except TypeError:  # a table's
         return None
