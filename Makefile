@@ -58,8 +58,9 @@ benchmarks: $(READY)  ## every figure that README states, but for the next two
 		engine_overhead large_study faults latency zoo_latency bad_inputs; do \
 		$(BIN)/python benchmarks/$$script.py --write || exit 1; done
 
-peers: $(READY)  ## AutoBSS beside other searchers: make peers TABLE=Results_MobileNet.json (hours; goes on where it was)
+peers: $(READY)  ## AutoBSS beside other searchers, and under a latency: make peers TABLE=Results_MobileNet.json (hours; goes on where it was)
 	$(BIN)/python benchmarks/search_peers.py --table $(TABLE) --write
+	$(BIN)/python benchmarks/latency_budget.py --table $(TABLE) --write
 
 asynchronous: $(READY)  ## rounds beside the asynchronous mode: make asynchronous TABLE=Results_MobileNet.json
 	$(BIN)/python benchmarks/asynchronous.py --table $(TABLE) --write

@@ -34,7 +34,7 @@ def search(device: Path, share: float, table: Table, seed: int) -> tuple[Code, f
     session = Session(AutoBSS(space, seed=seed))
     for _ in range(4):
         for code in session.ask(16):
-            digits = Code(table.family, tuple((4 * np.array(code.values) // widest).tolist()))
+            digits = table.space().code((4 * np.array(code.values) // widest).tolist())
             session.tell(code, float(rng.choice(table.scores[table.index(digits)])))
     return session.recommend(), space.constraints[-1].upper
 
