@@ -108,6 +108,8 @@ class BottleneckResNet(ResNetFamily):
     stem: int | None = 64
     stride_first: bool = False
 
+    monotone = False  # the first shortcut needs no convolution where C2 is as wide as the stem
+
     @property
     @override
     def block(self) -> type[Block]:

@@ -288,13 +288,11 @@ class PlainWidths(Widths):
         return CodedVGG([[next(widths) for _ in stack.kernels] for stack in self.stages], **kwargs)
 
 
-def _original(
-    stages: Sequence[Stack], outputs: Sequence[int], inside: Sequence[Sequence[tuple[int, ...]]]
-) -> list[int]:
+def _original(outputs: Sequence[int], inside: Sequence[Sequence[tuple[int, ...]]]) -> list[int]:
     """The widths of stages in the order of a code, from those of their outputs and inside of their blocks."""
     widths: list[int] = []
-    for stack, output, (first, *others) in zip(stages, outputs, inside, strict=True):
-        widths += [*first, *([output] if stack.outside else []), *(width for block in others for width in block)]
+    for output, (first, *others) in zip(outputs, inside, strict=True):
+        widths += [*first, output, *(width for block in others for width in block)]
     return widths
 
 
@@ -310,7 +308,7 @@ def _inverted(
     for suffix, strides, size in (("", (2, 2, 2, 1, 2, 1), 224), ("_small", (1, 1, 2, 1, 2, 1), 32)):
         others = zip(kernels, strides, strict=True)
         stages = (Stack("s0", (3,), inside=False), *(Stack(f"s{i}", tuple(k), s) for i, (k, s) in enumerate(others, 1)))
-        original = (32, *_original(stages, (16, *outputs), inside), 1280)
+        original = (32, *_original((16, *outputs), inside), 1280)
         small = bool(suffix)
         yield InvertedWidths(
             f"{name}_widths{suffix}", name, original, size, small, stages, reduction=1 if small else 2, **fixed
@@ -322,7 +320,7 @@ def _residual(cls: Any, name: str, depths: Sequence[int], expansion: int, within
     base = (64, 128, 256, 512)
     stages = tuple(Stack(f"s{i}", (3,) * depth, 1 if i == 1 else 2) for i, depth in enumerate(depths, 1))
     inside = [[(width,) * within] * depth for width, depth in zip(base, depths, strict=True)]
-    original = (64, *_original(stages, [expansion * width for width in base], inside))
+    original = (64, *_original([expansion * width for width in base], inside))
     yield cls(f"{name}_widths", name, original, stages=stages, reduction=4)
     yield cls(f"{name}_widths_small", name, original, 32, True, stages=stages, reduction=1)
 
@@ -338,8 +336,8 @@ def _six(kernels: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
     return [(6,) * len(stage) for stage in kernels]
 
 
-_bench = (Stack("s1", (3, 3), outside=False), Stack("s2", (3, 3), 2))
-_bench_resnet = (Stack("s1", (3, 3), outside=False), Stack("s2", (3, 3, 3), 2))
+_BENCH = (Stack("s1", (3, 3), outside=False), Stack("s2", (3, 3), 2))
+_BENCH_RESNET = (Stack("s1", (3, 3), outside=False), Stack("s2", (3, 3, 3), 2))
 
 FAMILIES = (
     *_inverted("mnv2", _MNV2, (24, 32, 64, 96, 160, 320), _six(_MNV2)),
@@ -357,6 +355,6 @@ FAMILIES = (
         tuple(Stack(f"s{i}", (3,) * len(stage), outside=False) for i, stage in enumerate(_VGG, 1)),
     ),
     # Their keys are digits of 1 to 4, each that many quarters of the widest channels, which these are.
-    InvertedWidths("channel_bench_mobilenet", "mnv2", (128, 768, 768, 768, 256, 1536, 1024), 32, True, _bench),
-    BasicWidths("channel_bench_resnet", "resnet18", (256, 256, 256, 512, 512, 512, 512), 32, True, _bench_resnet),
+    InvertedWidths("channel_bench_mobilenet", "mnv2", (128, 768, 768, 768, 256, 1536, 1024), 32, True, _BENCH),
+    BasicWidths("channel_bench_resnet", "resnet18", (256, 256, 256, 512, 512, 512, 512), 32, True, _BENCH_RESNET),
 )
