@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.backends.cpu import get_cpu_capability
 
 from .data.batches import Parts
 from .processes import World
@@ -101,6 +102,11 @@ def _channel_warnings_off() -> Iterator[None]:
 class _Trainer:
     def __init__(self, recipe: TrainingRecipe, task: Task, run: Run, world: World) -> None:
         self.recipe, self.task, self.kept, self.world = recipe, task, run, world
+        if recipe.amp and world.first and world.device.type == "cpu" and get_cpu_capability() == "AVX2":
+            _logger.warning(
+                f"amp: {recipe.amp} is emulated by this processor, which has no AVX-512, and makes a training several "
+                "times as long; leave it out"
+            )
         state = run.load()
         torch.manual_seed(recipe.seed)
         network = task.create()

@@ -106,6 +106,15 @@ def undisturbed(request, tmp_path_factory):
     return recipe, folder, score, weights(network)
 
 
+@pytest.mark.parametrize(
+    ("capability", "amp", "told"), [("AVX2", "bfloat16", 1), ("AVX512", "bfloat16", 0), ("AVX2", None, 0)]
+)
+def test_mixed_precision_that_a_processor_emulates_is_told_of(monkeypatch, caplog, capability, amp, told):
+    monkeypatch.setattr("autobss_zoo.training.trainer.get_cpu_capability", lambda: capability)
+    train(tiny(amp=amp, epochs=1, warmup_epochs=0))
+    assert sum("amp: bfloat16 is emulated by this processor" in text for text in caplog.messages) == told
+
+
 @pytest.mark.parametrize("stop_at", [8, 13, *long(1, 11)])
 def test_a_training_that_is_stopped_at_any_step_ends_with_the_same_weights(tmp_path, undisturbed, stop_at):
     recipe, folder, whole, expected = undisturbed
