@@ -55,10 +55,10 @@ class Result(NamedTuple):
 
 def recipes(backbone: str, scale: str) -> tuple[str, str]:
     """The names of the search's recipe and of the final training's."""
-    search = f"small/fashion_mnist_{backbone}_search"
-    return (f"{search}.cpu", f"small/fashion_mnist.{backbone}_cpu") if scale == "cpu" else (
-        search, "small/fashion_mnist" if backbone == "resnet" else f"small/fashion_mnist.{backbone}"
-    )  # fmt: skip
+    search, final = f"small/fashion_mnist_{backbone}_search", "small/fashion_mnist"
+    if scale != "full":
+        return f"{search}.{scale}", f"{final}.{backbone}_{scale}"
+    return search, final if backbone == "resnet" else f"{final}.{backbone}"
 
 
 def run(
@@ -73,7 +73,7 @@ def run(
 
     Args:
         backbone: "resnet" or "mnv2".
-        scale: "cpu" or "full".
+        scale: "quick" (14 pixels), "cpu" or "full".
         folder: Where the studies and trainings are kept.
         workers: Trainings side by side.
         searches: As `SEARCHES`.

@@ -4,7 +4,7 @@ For a small ResNet and a small MobileNetV2: a table of this machine's latencies 
 search of 64 trainings under each budget, then five trainings each of the hand-made network and of both answers, each
 tested once; and the latencies of the three, measured in turns. It can be interrupted and goes on.
 
-    python benchmarks/fashion_mnist_latency.py --scale cpu
+    python benchmarks/fashion_mnist_latency.py --scale quick
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def table_of(space: str, setting: Setting, path: Path) -> Path:
 def main() -> None:
     """Run the study, or go on with it, and write its table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--scale", choices=("cpu", "full"), default="full")
+    parser.add_argument("--scale", choices=("quick", "cpu", "full"), default="full")
     parser.add_argument("--workers", type=int, default=2, help="trainings side by side (2)")
     parser.add_argument(
         "--folder", type=Path, default=ROOT / "outputs" / "fashion_mnist_latency", help="where it is kept"
@@ -49,9 +49,10 @@ def main() -> None:
     for backbone in arguments.backbones:
         search, final = recipes(backbone, arguments.scale)
         folder, setting = arguments.folder / arguments.scale / backbone, Training(final).setting
+        hand_made = Training(final).load().code
         device = table_of(str(SearchRecipe.load(search).space), setting, folder / "device.json")
         under: dict[str, dict[str, Any]] = {
-            "latency": {"budget": {"macs": None, "latency": "1x", "device": str(device)}},
+            "latency": {"budget": {"macs": None, "latency": f"1x of {hand_made}", "device": str(device)}},
             "macs": {},
         }
         found = list(run(backbone, arguments.scale, folder, arguments.workers, under, RESULTS))
