@@ -40,6 +40,12 @@ def kinds() -> dict[str, type[Block]]:
     return found
 
 
+def macs_of(signature: Signature) -> int:
+    """The MACs of a block."""
+    cls = kinds()[signature.kind]
+    return int(cls(**dict(zip(cls.shape, signature.shape, strict=True))).figures(("macs",))[0])
+
+
 def shapes(block: Block, n: int) -> np.ndarray:
     """The shapes of a block of many codes' plan, int64 of shape (n, figures)."""
     out = np.empty((n, len(block.shape)), np.int64)

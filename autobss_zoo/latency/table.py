@@ -17,7 +17,7 @@ from ..families import Family, get_family
 from ..families.plan import Block
 from ..files import write_atomically
 from ..limits import Flag, Number, Text, Whole
-from .blocks import BlockTimes, Signature, kinds, named
+from .blocks import BlockTimes, Signature, kinds, macs_of, named
 from .conditions import Conditions
 from .interpolation import KindTimes
 
@@ -178,11 +178,18 @@ class Table(_Part):
         Raises:
             LatencyError: If a block was not measured; the message names it.
         """
+        seconds, count = self._sum(self._times, family, codes, setting or self.setting)
+        return [seconds, count, family.figure("macs", codes, setting or self.setting)]
+
+    def _sum(
+        self, known: BlockTimes, family: Family, codes: np.ndarray, setting: Setting
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The sums of the blocks' times, and the numbers of blocks."""
         n, seconds, count = len(codes), np.zeros(len(codes)), np.zeros(len(codes), np.int64)
         unknown: dict[Signature, None] = {}
-        for block in family.plan(codes, setting or self.setting).blocks:
+        for block in family.plan(codes, setting).blocks:
             times = np.broadcast_to(block.times, n)
-            found = self._times.of(block, n)
+            found = known.of(block, n)
             if missing := np.flatnonzero(np.isnan(found) & (times > 0)).tolist():
                 large = _macs(block, n)[missing] > self.largest_macs
                 found[np.array(missing)[large]] = np.inf
@@ -192,7 +199,7 @@ class Table(_Part):
             count += times
         if unknown:
             raise LatencyError(f"{family.name}: the table has no {named(unknown)}; measure them: autobss latency build")
-        return [seconds, count, family.figure("macs", codes, setting or self.setting)]
+        return seconds, count
 
     def predict(self, codes: Code | np.ndarray, setting: Setting | None = None, family: str | None = None) -> Any:
         """The latency of codes in seconds.
@@ -219,6 +226,42 @@ class Table(_Part):
         self.check_family(family.name)
         seconds, count, macs = self.sums(family, codes, setting)
         return self.fit.constant + self.fit.factor * seconds + self.fit.block * count + self.fit.mac * macs
+
+    def least(self, codes: np.ndarray, setting: Setting | None = None, family: str | None = None) -> np.ndarray:
+        """What codes that are no smaller in any element take at least: their blocks are no smaller, either.
+
+        Args:
+            codes: An integer array of shape (n, m).
+            setting: As of `predict`.
+            family: As of `predict`.
+
+        Returns:
+            Seconds, shape (n,); zeros of a sampled table, which has not all of these blocks.
+
+        Raises:
+            LatencyError: As `predict`.
+        """
+        assert self.fit is not None
+        if self.sampled:
+            return np.zeros(len(codes))
+        known, kind = self._least_times, get_family(family or self.family)
+        return self.fit.constant + self._sum(known, kind, np.asarray(codes), setting or self.setting)[0]
+
+    @cached_property
+    def _least_times(self) -> BlockTimes:
+        """Of each block the least that it or a larger one adds to a network."""
+        assert self.fit is not None
+        found: dict[Signature, float] = {}
+        for kind in {block.kind for block in self.blocks}:
+            own = [block for block in self.blocks if block.kind == kind]
+            shapes = np.array([block.shape for block in own])
+            macs = np.array([macs_of(Signature(kind, block.shape)) for block in own])
+            added = self.fit.factor * np.array([block.median for block in own]) + self.fit.block + self.fit.mac * macs
+            fixed = [kinds()[kind].shape.index(name) for name in ("kernel", "stride")]  # no growth changes these
+            for shape, row in zip(shapes, own, strict=True):
+                larger = (shapes >= shape).all(axis=1) & (shapes[:, fixed] == shape[fixed]).all(axis=1)
+                found[Signature(kind, row.shape)] = float(added[larger].min())
+        return BlockTimes(found)
 
     def check_family(self, name: str) -> None:
         """Do nothing if the table is of this family, or of the same with the side of the images in its codes or not.

@@ -101,6 +101,23 @@ def test_a_search_under_latency(device):
     check_space(space, n=30)
 
 
+def test_what_is_out_of_reach_is_not_looked_at(device):
+    setting, rng = Setting(16, 1, 10), np.random.default_rng(0)
+    space = get_space("mnv2_small", latency="0.52x", device=device, setting=setting)
+    (constraint,) = space.constraints
+    assert (space.reach < space.lengths).any()
+    rows = rng.integers(0, space.lengths, (100_000, space.ndim))
+    few = rows * (rng.random(rows.shape) < 0.2)  # most are the smallest choices
+    feasible = few[space.feasible(few)]
+    assert len(feasible) > 100
+    assert (feasible < space.reach).all()
+    smaller = np.maximum(rows[:5000] - np.eye(space.ndim, dtype=int)[rng.integers(0, space.ndim, 5000)], 0)
+    least, costs = (f(space.values(r)) for f, r in ((constraint.least, smaller), (constraint.costs, rows[:5000])))
+    assert (least <= costs + 1e-12).all()
+    assert (constraint.costs(space.values(smaller)) > costs).any()  # as it is not monotone
+    assert (constraint.least(space.values(rows[:5000])) <= costs + 1e-12).all()
+
+
 def test_latency_beside_other_costs(device):
     setting = Setting(16, 1, 10)
     macs = get_space("mnv2_small", setting=setting).constraints[0].upper

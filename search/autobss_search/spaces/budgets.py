@@ -44,9 +44,10 @@ class Constraint:
         name: What is bounded, e.g. "macs".
         upper: The largest cost allowed; infinite where only `lower` bounds it.
         function: The cost of an integer array of codes of shape (n, m), as an array of shape (n,). `each` makes one of
-            a function of a single code. Where it has a method `describe`, that says what is counted, as plain values.
-        monotone: Whether a growth step never lowers the cost. Then values that are over the bound even in the smallest
-            code are never looked at, which makes tight budgets quick.
+            a function of a single code. Where it has a method `describe`, that says what is counted, as plain values;
+            where it has a method `least`, that gives of codes what those that have no element smaller cost at least.
+        monotone: Whether a growth step never lowers the cost. Then, or with `least`, values that are over the bound
+            even in the smallest code are never looked at, which makes tight budgets quick.
         lower: The smallest cost allowed.
 
     Raises:
@@ -71,6 +72,13 @@ class Constraint:
     def costs(self, codes: np.ndarray) -> np.ndarray:
         """The costs of codes of shape (n, m), an array of shape (n,)."""
         return np.asarray(self.function(codes))
+
+    def least(self, codes: np.ndarray) -> np.ndarray:
+        """What codes that have no element smaller than those of shape (n, m) cost at least, shape (n,)."""
+        if self.monotone:
+            return self.costs(codes)
+        own = getattr(self.function, "least", None)
+        return np.asarray(own(codes)) if own else np.full(len(codes), -np.inf)
 
     def met(self, costs: np.ndarray) -> np.ndarray:
         """Whether costs are between the bounds, booleans of the same shape; NaN is not."""

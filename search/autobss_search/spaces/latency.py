@@ -45,6 +45,10 @@ class Latency:
         """Milliseconds of codes of shape (n, m), shape (n,)."""
         return 1e3 * self.table.predict(codes, self.counted.setting, family=self.counted.family)
 
+    def least(self, codes: np.ndarray) -> np.ndarray:
+        """As of `Constraint`: vector units round up, so that narrower layers can take longer, but not by much."""
+        return 1e3 * self.table.least(codes, self.counted.setting, family=self.counted.family)
+
     def describe(self) -> dict[str, Any]:
         """What is counted, on what setting and device; a study's identity keeps it."""
         device = {"device": str(self.table.conditions), "table": self.table.identity}

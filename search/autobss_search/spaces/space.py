@@ -183,13 +183,13 @@ class Space:
     def reach(self) -> np.ndarray:
         """For each dimension the number of its choices that any code can have; `lengths` or less, shape (m,)."""
         # Without an order there is no smallest code, whose costs would show what is out of reach.
-        bounds = [c for c in self.constraints if c.monotone and self.ordered.all()]
+        bounds = self.constraints if self.ordered.all() else ()
         out = self.lengths.copy()
         for i, k in enumerate(self.lengths):
             rows = np.zeros((k, self.ndim), np.int64)
             rows[:, i] = np.arange(k)
             values = self.values(rows)
-            out[i] = np.all([c.costs(values) <= c.upper for c in bounds], axis=0).sum() if bounds else k
+            out[i] = np.all([c.least(values) <= c.upper for c in bounds], axis=0).sum() if bounds else k
         return out
 
     @property
