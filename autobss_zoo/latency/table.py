@@ -236,32 +236,35 @@ class Table(_Part):
             family: As of `predict`.
 
         Returns:
-            Seconds, shape (n,); zeros of a sampled table, which has not all of these blocks.
+            Seconds, shape (n,); zeros where the table has not all blocks, or one that makes networks quicker.
 
         Raises:
             LatencyError: As `predict`.
         """
         assert self.fit is not None
-        if self.sampled:
+        if (known := self._least_times) is None:
             return np.zeros(len(codes))
-        known, kind = self._least_times, get_family(family or self.family)
-        return self.fit.constant + self._sum(known, kind, np.asarray(codes), setting or self.setting)[0]
+        kind = get_family(family or self.family)
+        seconds, _ = self._sum(known, kind, np.asarray(codes), setting or self.setting)
+        return (self.fit.constant + seconds) * (1 - 1e-9)  # sums in another order are rounded otherwise
 
     @cached_property
-    def _least_times(self) -> BlockTimes:
-        """Of each block the least that it or a larger one adds to a network."""
+    def _least_times(self) -> BlockTimes | None:
+        """Of each block the least that it or a larger one adds to a network; None where that is no bound."""
         assert self.fit is not None
         found: dict[Signature, float] = {}
         for kind in {block.kind for block in self.blocks}:
-            own = [block for block in self.blocks if block.kind == kind]
-            shapes = np.array([block.shape for block in own])
-            macs = np.array([macs_of(Signature(kind, block.shape)) for block in own])
-            added = self.fit.factor * np.array([block.median for block in own]) + self.fit.block + self.fit.mac * macs
+            own = [Signature(kind, block.shape) for block in self.blocks if block.kind == kind]
+            seconds = np.array([block.median for block in self.blocks if block.kind == kind])
+            added = self.fit.factor * seconds + self.fit.block + self.fit.mac * np.array([*map(macs_of, own)])
+            shapes = np.array([signature.shape for signature in own])
             fixed = [kinds()[kind].shape.index(name) for name in ("kernel", "stride")]  # no growth changes these
-            for shape, row in zip(shapes, own, strict=True):
+            for signature in own:
+                shape = np.array(signature.shape)
                 larger = (shapes >= shape).all(axis=1) & (shapes[:, fixed] == shape[fixed]).all(axis=1)
-                found[Signature(kind, row.shape)] = float(added[larger].min())
-        return BlockTimes(found)
+                found[signature] = float(added[larger].min())
+        # A further block must not make a network quicker, as it may in a fit to noise.
+        return None if self.sampled or min(found.values(), default=0) < 0 else BlockTimes(found)
 
     def check_family(self, name: str) -> None:
         """Do nothing if the table is of this family, or of the same with the side of the images in its codes or not.

@@ -61,7 +61,7 @@ class TrainingRecipe(BaseModel, ABC):
         accumulation: Parts that a process computes a step's gradients in, one after the other.
         flip: Whether images are mirrored at random.
         ema_decay: Of an exponential moving average of the weights, which is then what is evaluated and kept.
-        amp: Mixed precision in this type; for GPUs, and processors that have it: without AVX-512 it is slow.
+        amp: Mixed precision in this type, for GPUs and processors that compute in it; others emulate it slowly.
         channels_last: Keep images with their channels last, which is faster on most machines.
         compile: Use torch.compile.
         sync_bn: Synchronise batch norms between processes (GPUs only).

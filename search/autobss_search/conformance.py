@@ -38,9 +38,11 @@ def check_space(space: Space, n: int = 200, seed: int = 0) -> None:
             same = np.isclose(alone, together[i], rtol=1e-9)
             _expect(bool(same), f"{constraint.name} is {alone} alone and {together[i]} among others", [codes[i]])
             larger = space.values(space.steps(rows[i : i + 1], (1,)))
-            if constraint.monotone and len(larger):
-                falls = constraint.costs(larger).min() < together[i]
-                _expect(not falls, f"{constraint.name} is stated to be monotone and falls with growth", [codes[i]])
+            if len(larger):
+                stated = constraint.least(values[i : i + 1])[0]
+                falls = constraint.costs(larger).min() < stated
+                how = "monotone" if constraint.monotone else f"at least {stated}"
+                _expect(not falls, f"{constraint.name} is stated to be {how} and falls with growth", [codes[i]])
     grown = candidates.grow(space, rows, rng)
     for code, large in zip(codes[:20], space.decode(grown[:20]), strict=True):
         _expect(large in space, f"{large}, which grew from it, is no member", [code])

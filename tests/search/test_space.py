@@ -240,6 +240,24 @@ def test_conformance_finds_a_cost_that_depends_on_the_batch():
         check_space(space, n=50)
 
 
+class Falling:
+    """A cost that falls with growth, whose `least` says otherwise."""
+
+    def __call__(self, codes):
+        return 20 - codes[:, 0]
+
+    def least(self, codes):
+        return 20 - codes[:, 0]
+
+
+@pytest.mark.parametrize(("monotone", "how"), [(True, "monotone"), (False, "at least")])
+def test_conformance_finds_a_cost_that_falls_with_growth(monotone, how):
+    constraint = Constraint("cost", 99.0, Falling(), monotone=monotone)
+    space = Space("falling", [Dimension("W1", tuple(range(1, 9)))], [constraint])
+    with pytest.raises(AssertionError, match=f"cost is stated to be {how}.* and falls with growth"):
+        check_space(space, n=50)
+
+
 def test_spaces_survive_pickling():
     space = pickle.loads(pickle.dumps(get_space("mnv2_small")))
     assert space == get_space("mnv2_small")

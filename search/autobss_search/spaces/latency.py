@@ -46,7 +46,7 @@ class Latency:
         return 1e3 * self.table.predict(codes, self.counted.setting, family=self.counted.family)
 
     def least(self, codes: np.ndarray) -> np.ndarray:
-        """As of `Constraint`: vector units round up, so that narrower layers can take longer, but not by much."""
+        """As of `Constraint`; latency is not monotone, as vector units round up."""
         return 1e3 * self.table.least(codes, self.counted.setting, family=self.counted.family)
 
     def describe(self) -> dict[str, Any]:
