@@ -23,6 +23,7 @@ from autobss_search import get_space
 from autobss_search.command.cli import main as autobss
 from autobss_zoo.latency import load_table
 from autobss_zoo.latency.building import protocol
+from autobss_zoo.latency.runners import processor
 
 FULL = ("resnet18", "resnet50", "mnv2", "efficientnet_b0")
 SPACES = (*FULL, *(f"{name}_small" for name in FULL))
@@ -66,7 +67,7 @@ def measure(space: str, runtime: str, held_out: int, seconds: float, path: Path)
         "of MACs alone": f"{table.validation.macs.rmspe:.1%}",
         "of MACs and activations": f"{table.validation.macs_and_activations.rmspe:.1%}",
         "codes a second": f"{codes_a_second(space, path):,.0f}",
-        "measured on": str(date.today()),
+        "measured on": f"{processor()}, {date.today()}",
         "met": close or ours.rmspe <= 1.2 * again.rmspe,
     }
 

@@ -93,7 +93,8 @@ def test_searches_of_small_networks_have_the_hand_made_ones_macs():
         search = SearchRecipe.load(name)
         training = search.make_evaluator()
         code = training.load().code
-        assert search.budget == {"macs": get_family(code.family).cost(code, training.setting).macs}
+        (macs,) = search.make_space().constraints
+        assert macs.upper == get_family(code.family).cost(code, training.setting).macs
 
 
 def test_no_recipe_copies_another():
