@@ -46,6 +46,12 @@ def macs_of(signature: Signature) -> int:
     return int(cls(**dict(zip(cls.shape, signature.shape, strict=True))).figures(("macs",))[0])
 
 
+def inputs_of(signature: Signature) -> int:
+    """How many numbers a block's input has."""
+    inputs, _, side, *_ = signature.shape
+    return inputs * side**2
+
+
 def shapes(block: Block, n: int) -> np.ndarray:
     """The shapes of a block of many codes' plan, int64 of shape (n, figures)."""
     out = np.empty((n, len(block.shape)), np.int64)

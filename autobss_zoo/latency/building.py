@@ -25,6 +25,7 @@ _TOGETHER, _SECONDS = 48, 0.05  # blocks that are measured in turns, and about h
 _NETWORKS_TOGETHER = 12
 _REFERENCES = 3  # runs of the hand-made network a round, whose median is the pace
 _REFERENCE_SECONDS = 3.0  # of it alone, at first
+_ROUNDS = 200  # far more than it takes until nothing changes
 NETWORK_SECONDS = 0.5  # or at least seven runs
 
 
@@ -60,7 +61,7 @@ def build_table(
         family: The family's name.
         codes: Codes, integers of shape (n, m), all of whose blocks are measured, as are the hand-made network's.
         sampled: As of `Table`.
-        networks: Codes of whole networks that are measured to fit how blocks add up, more than its four
+        networks: Codes of whole networks that are measured to fit how blocks add up, more than its five
             coefficients, and others to test it.
         runtime: How they are run.
         setting: The images and classes; the family's own when None.
@@ -239,12 +240,13 @@ def _fitted(
     """The table with how its blocks add up, and how well."""
     codes = np.concatenate(networks)
     fit, test = slice(len(networks[0])), slice(len(networks[0]), None)
-    halves, rng = np.empty((2, len(codes))), np.random.default_rng(0)
-    for half, own in enumerate(halves):
-        order = rng.permutation(len(codes))  # those that are run in turns share the error of their pace
+    halves, groups, rng = np.empty((2, len(codes))), np.empty((2, len(codes)), np.int64), np.random.default_rng(0)
+    for half, (own, group) in enumerate(zip(halves, groups, strict=True)):
+        order = rng.permutation(len(codes))
         advance = partial(_part, on_progress, half / 2)
         own[order] = measure_codes(table, codes[order], None, advance, seconds=seconds).at_pace
-    measured = halves.mean(axis=0)
+        group[order] = np.arange(len(codes)) // _NETWORKS_TOGETHER
+    measured = agreed(halves, groups)
     cost = family.cost(codes, table.setting)
 
     def predicted(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -266,6 +268,28 @@ def _fitted(
     )
     fitted = Fit(**dict(zip(Fit.model_fields, coefficients.tolist(), strict=True)))
     return table.changed(fit=fitted, validation=validation)
+
+
+def agreed(halves: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """The seconds of networks that were measured twice in different groups, each of which errs in its pace.
+
+    A group's networks share the error that its reference's time has; where that is some percent of it, as on shared
+    machines, it is what disagrees most. In logarithms, a network's time and a group's error add up; by least squares.
+
+    Args:
+        halves: Seconds, shape (2, n).
+        groups: In which of its half's groups each was, integers of shape (2, n).
+
+    Returns:
+        Seconds of shape (n,), at the mean pace of all groups.
+    """
+    logs, each = np.log(halves), groups + (groups.max() + 1) * np.arange(2)[:, None]
+    sizes, errors = np.bincount(each.ravel()), np.zeros(each.max() + 1)
+    for _ in range(_ROUNDS):
+        networks = (logs - errors[each]).mean(axis=0)
+        off = np.bincount(each.ravel(), (logs - networks).ravel()) / np.maximum(sizes, 1)
+        errors = off - off[sizes > 0].mean()
+    return np.exp((logs - errors[each]).mean(axis=0))
 
 
 def _part(on_progress: Callable[[float], None], done: float, share: float) -> None:

@@ -17,7 +17,7 @@ from ..families import Family, get_family
 from ..families.plan import Block
 from ..files import write_atomically
 from ..limits import Flag, Number, Text, Whole
-from .blocks import BlockTimes, Signature, kinds, macs_of, named
+from .blocks import BlockTimes, Signature, inputs_of, kinds, macs_of, named
 from .conditions import Conditions
 from .interpolation import KindTimes
 
@@ -55,15 +55,17 @@ class MeasuredBlock(_Part):
 
 
 class Fit(_Part):
-    """How blocks add up: constant + factor * (sum of blocks) + block * (number of blocks) + mac * MACs, in seconds.
+    """How blocks add up, in seconds, fitted on whole networks.
 
-    A block by itself also takes the time to call the runtime and to rearrange its input, which does not grow with its
-    work, and finds its weights in the cache; fitted on whole networks.
+    A network takes `constant`, and for each block `factor` times what it takes by itself, `block`, `input` for each
+    number of its input, and `mac` for each of its MACs: by itself a block also takes a call of the runtime, has its
+    input rearranged, and finds its weights in the cache.
     """
 
     constant: Number
     factor: Annotated[Number, Field(gt=0)]
     block: Number
+    input: Number
     mac: Number
 
 
@@ -140,7 +142,7 @@ class Table(_Part):
         validation: How well.
     """
 
-    format: Literal["autobss latency table 2"] = "autobss latency table 2"
+    format: Literal["autobss latency table 3"] = "autobss latency table 3"
     conditions: Conditions
     protocol: Text
     family: Text
@@ -171,21 +173,20 @@ class Table(_Part):
         return BlockTimes(times, KindTimes if self.sampled else None)
 
     def sums(self, family: Family, codes: np.ndarray, setting: Setting | None = None) -> list[np.ndarray]:
-        """The sums of the blocks' seconds, the numbers of blocks, and the MACs, of codes of shape (n, m); each (n,).
+        """What a `Fit` weighs, of codes of shape (n, m), each of shape (n,), in its order after the constant.
 
         The sum is infinite for a network with a block that is larger than any measured one.
 
         Raises:
             LatencyError: If a block was not measured; the message names it.
         """
-        seconds, count = self._sum(self._times, family, codes, setting or self.setting)
-        return [seconds, count, family.figure("macs", codes, setting or self.setting)]
+        sums = self._sums(self._times, family, codes, setting or self.setting)
+        return [*sums, family.figure("macs", codes, setting or self.setting)]
 
-    def _sum(
-        self, known: BlockTimes, family: Family, codes: np.ndarray, setting: Setting
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The sums of the blocks' times, and the numbers of blocks."""
-        n, seconds, count = len(codes), np.zeros(len(codes)), np.zeros(len(codes), np.int64)
+    def _sums(self, known: BlockTimes, family: Family, codes: np.ndarray, setting: Setting) -> list[np.ndarray]:
+        """The sums of the blocks' times, the numbers of blocks, and those of their inputs' numbers."""
+        n, seconds = len(codes), np.zeros(len(codes))
+        count, inputs = np.zeros((2, n), np.int64)
         unknown: dict[Signature, None] = {}
         for block in family.plan(codes, setting).blocks:
             times = np.broadcast_to(block.times, n)
@@ -197,9 +198,10 @@ class Table(_Part):
                     unknown[_signature(block, place, n)] = None
             seconds += np.where(times > 0, found * times, 0)
             count += times
+            inputs += times * block.inputs * block.side**2
         if unknown:
             raise LatencyError(f"{family.name}: the table has no {named(unknown)}; measure them: autobss latency build")
-        return seconds, count
+        return [seconds, count, inputs]
 
     def predict(self, codes: Code | np.ndarray, setting: Setting | None = None, family: str | None = None) -> Any:
         """The latency of codes in seconds.
@@ -224,8 +226,10 @@ class Table(_Part):
     def _total(self, family: Family, codes: np.ndarray, setting: Setting | None) -> np.ndarray:
         assert self.fit is not None
         self.check_family(family.name)
-        seconds, count, macs = self.sums(family, codes, setting)
-        return self.fit.constant + self.fit.factor * seconds + self.fit.block * count + self.fit.mac * macs
+        constant, *weights = vars(self.fit).values()
+        return constant + sum(
+            weight * of for weight, of in zip(weights, self.sums(family, codes, setting), strict=True)
+        )
 
     def least(self, codes: np.ndarray, setting: Setting | None = None, family: str | None = None) -> np.ndarray:
         """What codes that are no smaller in any element take at least: their blocks are no smaller, either.
@@ -245,7 +249,7 @@ class Table(_Part):
         if (known := self._least_times) is None:
             return np.zeros(len(codes))
         kind = get_family(family or self.family)
-        seconds, _ = self._sum(known, kind, np.asarray(codes), setting or self.setting)
+        seconds, *_ = self._sums(known, kind, np.asarray(codes), setting or self.setting)
         return (self.fit.constant + seconds) * (1 - 1e-9)  # sums in another order are rounded otherwise
 
     @cached_property
@@ -256,7 +260,8 @@ class Table(_Part):
         for kind in {block.kind for block in self.blocks}:
             own = [Signature(kind, block.shape) for block in self.blocks if block.kind == kind]
             seconds = np.array([block.median for block in self.blocks if block.kind == kind])
-            added = self.fit.factor * seconds + self.fit.block + self.fit.mac * np.array([*map(macs_of, own)])
+            inputs, macs = (np.array([*map(figure, own)]) for figure in (inputs_of, macs_of))
+            added = self.fit.factor * seconds + self.fit.block + self.fit.input * inputs + self.fit.mac * macs
             shapes = np.array([signature.shape for signature in own])
             fixed = [kinds()[kind].shape.index(name) for name in ("kernel", "stride")]  # no growth changes these
             for signature in own:

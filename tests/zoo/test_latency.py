@@ -13,6 +13,7 @@ from autobss_zoo import Code, Setting, create_model, get_family, save_pretrained
 from autobss_zoo.errors import AutoBSSWarning, LatencyError
 from autobss_zoo.latency import Runtime, Table, build_table, building, load_table, measure, measuring
 from autobss_zoo.latency.blocks import BlockTimes, Signature, distinct, signatures
+from autobss_zoo.latency.building import agreed
 from autobss_zoo.latency.runners import open_runner
 from autobss_zoo.latency.table import Errors
 from autobss_zoo.latency.timing import Timing, time_in_turns
@@ -284,7 +285,7 @@ def test_an_interrupted_build_goes_on(built, monkeypatch, tmp_path):
         {"format": "other"},
         {"blocks": [{"kind": "none", "shape": [1], "median": 1.0, "spread": 0.0, "n": 1}]},
         {"blocks": [{"kind": "linear", "shape": [1], "median": 1.0, "spread": 0.0, "n": 1}]},
-        {"fit": {"constant": 0.0, "factor": -1.0, "block": 0.0, "mac": 0.0}},
+        {"fit": {"constant": 0.0, "factor": -1.0, "block": 0.0, "input": 0.0, "mac": 0.0}},
         {"family": 3},
         {"more": 1},
     ],
@@ -316,3 +317,13 @@ def test_errors_of_predictions():
 def test_signatures_of_every_kind_have_names():
     assert str(Signature("max_pool", (8, 8, 16, 3, 2, 0, 0))).startswith("max_pool(inputs=8")
     assert Table.model_fields.keys() >= {"conditions", "fit", "validation"}
+
+
+def test_groups_that_erred_in_their_pace_are_made_to_agree():
+    rng = np.random.default_rng(0)
+    seconds, groups = rng.uniform(1, 2, 60), np.stack([rng.permutation(60) // 12 for _ in range(2)])
+    errors = rng.normal(0, 0.2, (2, 5))
+    errors -= errors.mean()
+    halves = seconds * np.exp(np.take_along_axis(errors, groups, axis=1))
+    np.testing.assert_allclose(agreed(halves, groups), seconds, rtol=1e-6)
+    np.testing.assert_allclose(agreed(seconds * np.ones((2, 1)), groups), seconds)
