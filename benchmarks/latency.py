@@ -1,9 +1,8 @@
 """Latency: how well do tables of blocks predict whole networks at equal MACs, and what do they cost?
 
-For each space a table is built as `autobss latency build` does, fitted again on networks that are timed for longer, and
-tested on a hundred held-out codes of 93 to 100% of the hand-made network's MACs. A space meets the target where 99% are
-within 10%, 95% within 5% and the RMSPE is at most 3%, or where it is at most 1.2 times that of measuring the same
-networks again.
+For each space a table is built as `autobss latency build` does, and fitted again with a test on a hundred held-out
+codes of 93 to 100% of the hand-made network's MACs. A space meets the target where 99% are within 10%, 95% within 5%
+and the RMSPE is at most 3%, or where it is at most 1.2 times that of measuring the same networks again.
 
     python benchmarks/latency.py --runtime onnxruntime --spaces resnet18 mnv2 --write
 """
@@ -22,7 +21,6 @@ from machine import parser, report
 from autobss_search import get_space
 from autobss_search.command.cli import main as autobss
 from autobss_zoo.latency import load_table
-from autobss_zoo.latency.building import protocol
 from autobss_zoo.latency.runners import processor
 
 FULL = ("resnet18", "resnet50", "mnv2", "efficientnet_b0")
@@ -42,14 +40,14 @@ def codes_a_second(space_name: str, table_file: Path) -> float:
     return CODES / min(seconds)
 
 
-def measure(space: str, runtime: str, held_out: int, seconds: float, path: Path) -> dict[str, str | bool]:
+def measure(space: str, runtime: str, held_out: int, path: Path) -> dict[str, str | bool]:
     """Build a space's table at `path`; the row that it gives, and whether the target is met."""
     start, command = time.perf_counter(), ["latency", "build", "--space", space, "-o", str(path), "--runtime", runtime]
     if code := autobss(command):
         raise SystemExit(code)
     minutes = (time.perf_counter() - start) / 60
-    load_table(path).changed(fit=None, validation=None, protocol=protocol(seconds)).save(path)
-    if code := autobss([*command, "--held-out", str(held_out), "--seconds", str(seconds)]):
+    load_table(path).changed(fit=None, validation=None).save(path)
+    if code := autobss([*command, "--held-out", str(held_out)]):
         raise SystemExit(code)
     table = load_table(path)
     assert table.validation is not None
@@ -77,7 +75,6 @@ def main() -> int:
     options.add_argument("--spaces", nargs="+", default=SPACES, choices=SPACES)
     options.add_argument("--runtime", default="onnxruntime", choices=("onnxruntime", "pytorch"))
     options.add_argument("--held-out", type=int, default=100, help="networks")
-    options.add_argument("--seconds", type=float, default=1.5, help="of timing for each network, twice")
     options.add_argument("--folder", type=Path, default=Path("outputs/latency"), help="tables, gone on with")
     given = options.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
@@ -87,7 +84,7 @@ def main() -> int:
         done = path.with_suffix(".row.json")
         if not done.exists():
             path.unlink(missing_ok=True)  # its minutes are measured
-            done.write_text(json.dumps(measure(space, given.runtime, given.held_out, given.seconds, path)))
+            done.write_text(json.dumps(measure(space, given.runtime, given.held_out, path)))
         rows.append(json.loads(done.read_text()))
         print(rows[-1], flush=True)
     met = sum(row.pop("met") for row in rows) == len(rows)
