@@ -32,9 +32,9 @@ NETWORK_SECONDS = 0.5  # or at least seven runs
 def protocol(seconds: float) -> str:
     """How a table is measured, in words; networks are run for so many seconds each."""
     return (
-        f"medians of runs in turns with the hand-made network, {_REFERENCES} times a round, at its pace: {_TOGETHER} "
-        f"blocks, about {_SECONDS:g} s each, or {_NETWORKS_TOGETHER} networks, {seconds:g} s each; in evaluation mode, "
-        "on random images"
+        f"first deciles of runs in turns with the hand-made network, {_REFERENCES} times a round, at its pace: "
+        f"{_TOGETHER} blocks, about {_SECONDS:g} s each, or {_NETWORKS_TOGETHER} networks, {seconds:g} s each; in "
+        "evaluation mode, on random images"
     )
 
 
@@ -88,7 +88,7 @@ def build_table(
             family=family,
             largest_macs=largest_macs,
             sampled=sampled,
-            reference=time_in_turns([reference], _REFERENCE_SECONDS)[0].median,
+            reference=time_in_turns([reference], _REFERENCE_SECONDS)[0].quick,
             **setting.describe(),
         )
         table = _begun(Path(path), fresh)
@@ -153,7 +153,14 @@ def _timed(ready: dict[Signature, Runner], reference: Runner, then: float) -> li
     timings, now = _in_turns([*ready.values()], reference, 2 * _SECONDS * len(ready))
     pace = now / then
     return [
-        MeasuredBlock(kind=s.kind, shape=s.shape, median=t.median / pace, spread=round(t.spread, 4), n=t.n)
+        MeasuredBlock(
+            kind=s.kind,
+            shape=s.shape,
+            quick=t.quick / pace,
+            median=t.median / pace,
+            spread=round(t.spread, 4),
+            n=t.n,
+        )
         for s, t in zip(ready, timings, strict=True)
     ]
 
@@ -164,7 +171,7 @@ def _in_turns(runners: list[Runner], reference: Runner, seconds: float) -> tuple
     for start in range(0, len(runners), step):
         turns += [reference, *runners[start : start + step]]
     timings = list(zip(turns, time_in_turns(turns, seconds), strict=True))
-    now = fmean(timing.median for runner, timing in timings if runner is reference)
+    now = fmean(timing.quick for runner, timing in timings if runner is reference)
     return [timing for runner, timing in timings if runner is not reference], now
 
 
@@ -172,7 +179,7 @@ class Paced(NamedTuple):
     """Latencies, and the pace at which the machine ran.
 
     Attributes:
-        seconds: Medians, shape (n,).
+        seconds: First deciles, shape (n,).
         paces: How long the table's reference took in turns with each, beside when the table was begun; shape (n,).
     """
 
@@ -218,7 +225,7 @@ def measure_codes(
             group = every[start : start + _NETWORKS_TOGETHER]
             runners = [_network(kind, code, setting or table.setting, runtime) for code in group]
             timings, now = _in_turns(runners, reference, seconds * (len(group) + _REFERENCES))
-            found += [timing.median for timing in timings]
+            found += [timing.quick for timing in timings]
             paces += [now / table.reference] * len(group)
             on_progress(len(found) / len(every))
     return Paced(np.array(found), np.array(paces))

@@ -211,7 +211,7 @@ def test_a_machine_that_changes_its_pace_gives_the_same_table(built, monkeypatch
     table = load_table(path)
     ratio = again.reference / table.reference
     for one, other in zip(again.blocks, table.blocks, strict=True):
-        assert one.median == pytest.approx(ratio * other.median)
+        assert one.quick == pytest.approx(ratio * other.quick)
     assert again.predict(codes) == pytest.approx(ratio * table.predict(codes))
     measured = building.measure_codes(table, codes[:15])  # more than are run in turns
     assert len(set(measured.paces)) == 2
@@ -270,7 +270,7 @@ def test_an_interrupted_build_goes_on(built, monkeypatch, tmp_path):
         path, FAMILY, codes, networks, Runtime(), SETTING, on_progress=lambda what, share: shares.append((what, share))
     )
     again, table = load_table(path), load_table(whole)
-    assert {(b.kind, b.shape, b.median) for b in again.blocks} == {(b.kind, b.shape, b.median) for b in table.blocks}
+    assert {(b.kind, b.shape, b.quick) for b in again.blocks} == {(b.kind, b.shape, b.quick) for b in table.blocks}
     assert again.predict(codes) == pytest.approx(table.predict(codes))
     assert len({id(m) for m in opened}) < 60 + len(load_table(whole).blocks)
     assert shares[-1] == ("networks", 1.0)
@@ -283,8 +283,8 @@ def test_an_interrupted_build_goes_on(built, monkeypatch, tmp_path):
     "change",
     [
         {"format": "other"},
-        {"blocks": [{"kind": "none", "shape": [1], "median": 1.0, "spread": 0.0, "n": 1}]},
-        {"blocks": [{"kind": "linear", "shape": [1], "median": 1.0, "spread": 0.0, "n": 1}]},
+        {"blocks": [{"kind": "none", "shape": [1], "quick": 1.0, "median": 1.0, "spread": 0.0, "n": 1}]},
+        {"blocks": [{"kind": "linear", "shape": [1], "quick": 1.0, "median": 1.0, "spread": 0.0, "n": 1}]},
         {"fit": {"constant": 0.0, "factor": -1.0, "block": 0.0, "input": 0.0, "mac": 0.0}},
         {"family": 3},
         {"more": 1},
