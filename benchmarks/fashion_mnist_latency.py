@@ -45,7 +45,6 @@ def main() -> None:
     )
     parser.add_argument("--backbones", nargs="+", choices=BACKBONES, default=BACKBONES)
     arguments = parser.parse_args()
-    lines = []
     for backbone in arguments.backbones:
         search, final = recipes(backbone, arguments.scale)
         folder, setting = arguments.folder / arguments.scale / backbone, Training(final).setting
@@ -57,7 +56,7 @@ def main() -> None:
         }
         found = list(run(backbone, arguments.scale, folder, arguments.workers, under, RESULTS))
         timed = measure([result.code for result in found], setting, seconds=10)
-        lines += [f"## {backbone}", "", describe(search, final), ""]
+        lines = [f"# Fashion-MNIST under latency: {backbone}, {arguments.scale}", "", describe(search, final), ""]
         lines += ["| found under | code | MACs | ms | to hand-made | test, % (mean, 95% interval) | each |"]
         lines += ["|---|---|---|---|---|---|---|"]
         for result, ms in zip(found, timed.ms, strict=True):
@@ -68,9 +67,8 @@ def main() -> None:
             row = (result.found_by, f"`{result.code}`", f"{macs:,}", f"{ms:.3f}", to_first, mean, each)
             lines.append(f"| {' | '.join(row)} |")
             print(lines[-1], flush=True)
-        lines += ["", f"Latency: {timed.conditions}.", ""]
-    text = "\n".join([f"# Fashion-MNIST under latency ({arguments.scale})", "", machine(), "", *lines])
-    (RESULTS / f"{arguments.scale}.md").write_text(text, encoding="utf-8")
+        lines += ["", f"Latency: {timed.conditions}.", "", machine(), ""]
+        (RESULTS / f"{backbone}_{arguments.scale}.md").write_text("\n".join(lines), encoding="utf-8")
 
 
 if __name__ == "__main__":
