@@ -223,7 +223,7 @@ def _make_device(path: Path) -> None:
         largest_macs=1 << 40,
         reference=1.0,
         blocks=tuple(blocks),
-        fit=Fit(constant=0.0, factor=1.0, block=0.0, input=0.0, mac=0.0),
+        fit=Fit(constant=0.0, factor=1.0, block=0.0, input=0.0, param=0.0),
         **setting.describe(),
     ).save(path)
 

@@ -40,10 +40,10 @@ def kinds() -> dict[str, type[Block]]:
     return found
 
 
-def macs_of(signature: Signature) -> int:
-    """The MACs of a block."""
+def figure_of(name: str, signature: Signature) -> int:
+    """A block's MACs, parameters or activations, by the figure's name."""
     cls = kinds()[signature.kind]
-    return int(cls(**dict(zip(cls.shape, signature.shape, strict=True))).figures(("macs",))[0])
+    return int(cls(**dict(zip(cls.shape, signature.shape, strict=True))).figures((name,))[0])
 
 
 def inputs_of(signature: Signature) -> int:

@@ -15,7 +15,7 @@ from ..cost import Setting
 from ..errors import LatencyError
 from ..families import Family, get_family
 from ..models import create_model
-from .blocks import Signature, distinct, macs_of, signatures
+from .blocks import Signature, distinct, figure_of, signatures
 from .conditions import Runtime
 from .runners import Runner, conditions, open_runner, steady
 from .table import Errors, Fit, MeasuredBlock, Table, Validation, load_table
@@ -120,7 +120,7 @@ def _blocks(family: Family, table: Table, codes: np.ndarray, reference: Runner) 
     wanted = {
         s: place for s, place in distinct(family.plan(codes, table.setting), len(codes)).items() if s not in known
     }
-    wanted = {s: place for s, place in wanted.items() if macs_of(s) <= table.largest_macs}
+    wanted = {s: place for s, place in wanted.items() if figure_of("macs", s) <= table.largest_macs}
     total, ready = len(wanted) + len(known), {}
     left = dict(wanted)
     for place in dict.fromkeys(wanted.values()):

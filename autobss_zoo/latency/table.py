@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,7 +17,7 @@ from ..families import Family, get_family
 from ..families.plan import Block
 from ..files import write_atomically
 from ..limits import Flag, Number, Text, Whole
-from .blocks import BlockTimes, Signature, inputs_of, kinds, macs_of, named
+from .blocks import BlockTimes, Signature, figure_of, inputs_of, kinds, named
 from .conditions import Conditions
 from .interpolation import KindTimes
 
@@ -61,15 +61,15 @@ class Fit(_Part):
     """How blocks add up, in seconds, fitted on whole networks.
 
     A network takes `constant`, and for each block `factor` times what it takes by itself, `block`, `input` for each
-    number of its input, and `mac` for each of its MACs: by itself a block also takes a call of the runtime, has its
-    input rearranged, and finds its weights in the cache.
+    number of its input, and `param` for each of its parameters: by itself a block also takes a call of the runtime, has
+    its input rearranged, and finds its weights in the cache.
     """
 
     constant: Number
     factor: Annotated[Number, Field(gt=0)]
     block: Number
     input: Number
-    mac: Number
+    param: Number
 
 
 class Errors(_Part):
@@ -184,7 +184,7 @@ class Table(_Part):
             LatencyError: If a block was not measured; the message names it.
         """
         sums = self._sums(self._times, family, codes, setting or self.setting)
-        return [*sums, family.figure("macs", codes, setting or self.setting)]
+        return [*sums, family.figure("params", codes, setting or self.setting)]
 
     def _sums(self, known: BlockTimes, family: Family, codes: np.ndarray, setting: Setting) -> list[np.ndarray]:
         """The sums of the blocks' times, the numbers of blocks, and those of their inputs' numbers."""
@@ -263,8 +263,8 @@ class Table(_Part):
         for kind in {block.kind for block in self.blocks}:
             own = [Signature(kind, block.shape) for block in self.blocks if block.kind == kind]
             seconds = np.array([block.quick for block in self.blocks if block.kind == kind])
-            inputs, macs = (np.array([*map(figure, own)]) for figure in (inputs_of, macs_of))
-            added = self.fit.factor * seconds + self.fit.block + self.fit.input * inputs + self.fit.mac * macs
+            inputs, params = (np.array([*map(figure, own)]) for figure in (inputs_of, partial(figure_of, "params")))
+            added = self.fit.factor * seconds + self.fit.block + self.fit.input * inputs + self.fit.param * params
             shapes = np.array([signature.shape for signature in own])
             fixed = [kinds()[kind].shape.index(name) for name in ("kernel", "stride")]  # no growth changes these
             for signature in own:

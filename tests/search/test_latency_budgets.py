@@ -64,7 +64,7 @@ def a_table(name, setting=None):
         largest_macs=1 << 40,
         reference=1e-3,
         blocks=blocks,
-        fit=Fit(constant=1e-4, factor=1.1, block=1e-6, input=-1e-12, mac=1e-12),
+        fit=Fit(constant=1e-4, factor=1.1, block=1e-6, input=-1e-12, param=1e-12),
         **counted.setting.describe(),
     )
 
@@ -122,7 +122,7 @@ def test_a_table_by_which_blocks_make_networks_quicker_bounds_nothing():
     table = a_table("mnv2_small", Setting(16, 1, 10))
     codes = np.array([get_family("mnv2_small").original])
     assert 0 < table.least(codes)[0] < table.predict(codes)[0]
-    for changes in ({"sampled": True}, {"fit": Fit(constant=1e-4, factor=1.1, block=-1e-5, input=0, mac=1e-12)}):
+    for changes in ({"sampled": True}, {"fit": Fit(constant=1e-4, factor=1.1, block=-1e-5, input=0, param=1e-12)}):
         assert table.changed(**changes).least(codes)[0] == 0
 
 

@@ -285,7 +285,7 @@ def test_an_interrupted_build_goes_on(built, monkeypatch, tmp_path):
         {"format": "other"},
         {"blocks": [{"kind": "none", "shape": [1], "quick": 1.0, "median": 1.0, "spread": 0.0, "n": 1}]},
         {"blocks": [{"kind": "linear", "shape": [1], "quick": 1.0, "median": 1.0, "spread": 0.0, "n": 1}]},
-        {"fit": {"constant": 0.0, "factor": -1.0, "block": 0.0, "input": 0.0, "mac": 0.0}},
+        {"fit": {"constant": 0.0, "factor": -1.0, "block": 0.0, "input": 0.0, "param": 0.0}},
         {"family": 3},
         {"more": 1},
     ],
