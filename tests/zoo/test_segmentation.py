@@ -204,8 +204,8 @@ def test_features_are_those_of_torchvisions_dilated_resnet50():
         expected = stages(batch)
         aux, out = model.backbone.forward_intermediates(batch, indices=2, intermediates_only=True)
     assert out.shape == (1, 2048, 6, 5)
-    torch.testing.assert_close(aux, expected["aux"], rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(out, expected["out"], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(aux, expected["aux"], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(out, expected["out"], rtol=1e-3, atol=1e-3)
 
 
 # Parameters at full size, as sums of layers.
