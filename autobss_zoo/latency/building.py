@@ -23,9 +23,8 @@ from .timing import Timing, time_in_turns
 
 _TOGETHER, _SECONDS = 48, 0.05  # blocks that are measured in turns, and about how long each is run
 _NETWORKS_TOGETHER = 12
-_REFERENCES = 3  # runs of the hand-made network a round, whose median is the pace
+_REFERENCES = 3  # runs of the hand-made network a round, which tell the pace
 _REFERENCE_SECONDS = 3.0  # of it alone, at first
-_ROUNDS = 200  # far more than it takes until nothing changes
 NETWORK_SECONDS = 0.5  # or at least seven runs
 
 
@@ -281,7 +280,8 @@ def agreed(halves: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """The seconds of networks that were measured twice in different groups, each of which errs in its pace.
 
     A group's networks share the error that its reference's time has; where that is some percent of it, as on shared
-    machines, it is what disagrees most. In logarithms, a network's time and a group's error add up; by least squares.
+    machines, it is what disagrees most. In logarithms they add up, so that the errors of a network's two groups differ
+    by as much as its two times: by least squares, with a mean of zero.
 
     Args:
         halves: Seconds, shape (2, n).
@@ -291,11 +291,8 @@ def agreed(halves: np.ndarray, groups: np.ndarray) -> np.ndarray:
         Seconds of shape (n,), at the mean pace of all groups.
     """
     logs, each = np.log(halves), groups + (groups.max() + 1) * np.arange(2)[:, None]
-    sizes, errors = np.bincount(each.ravel()), np.zeros(each.max() + 1)
-    for _ in range(_ROUNDS):
-        networks = (logs - errors[each]).mean(axis=0)
-        off = np.bincount(each.ravel(), (logs - networks).ravel()) / np.maximum(sizes, 1)
-        errors = off - off[sizes > 0].mean()
+    one, other = np.eye(each.max() + 1)[each]
+    errors = np.linalg.lstsq(one - other, logs[0] - logs[1], rcond=None)[0]  # the shortest, whose mean is zero
     return np.exp((logs - errors[each]).mean(axis=0))
 
 

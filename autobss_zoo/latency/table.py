@@ -36,8 +36,7 @@ class MeasuredBlock(_Part):
     Attributes:
         kind: The kind of block.
         shape: The figures that the kind names, its input channels first.
-        quick: Seconds, the first decile of the runs: where other work disturbs them, it repeats several times better
-            than the median.
+        quick: Seconds, the first decile of the runs, which other work on the machine moves less than the median.
         median: Seconds.
         spread: The interquartile range relative to the median.
         n: How many runs.
