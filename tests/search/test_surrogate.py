@@ -133,6 +133,14 @@ def test_centres_are_candidates_of_separate_groups():
     np.testing.assert_array_equal(clustering.centers(x, 200, 0), np.arange(200))
 
 
+def test_a_pair_is_represented_by_its_first_code_however_its_distances_are_rounded():
+    rng = np.random.default_rng(0)
+    pairs = np.repeat(rng.normal(size=(20, 3)) * 10, 2, axis=0) + rng.normal(size=(40, 3)) * 0.1
+    for turn in range(20):  # each turn rounds differently
+        rotation = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+        assert not (clustering.centers(pairs @ rotation, 20, turn) % 2).any()
+
+
 def test_equation_7_equals_numerical_integration():
     mean, std, tau = np.array([0.0, 0.5, -1.0]), np.array([1.0, 0.2, 2.0]), 0.3
     f = np.linspace(-20, 20, 400_001)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from .surrogate import squared_distances
+
+_EQUAL = 1e-9  # squared distances that differ by less are equal
+
 
 def schedule(round: int, n: int) -> int:
     """The number of clusters in a round, counted from 0: 16, 160, N / 10, then N of `n` candidates (section 4.1)."""
@@ -24,8 +28,10 @@ def centers(x: np.ndarray, k: int, seed: int) -> np.ndarray:
     if k >= len(x):
         return np.arange(len(x))
     from sklearn.cluster import KMeans
-    from sklearn.metrics import pairwise_distances_argmin
 
     # Lloyd's iterations after the first twenty move few candidates and cost as much as the first.
     means = KMeans(k, n_init=1, max_iter=20, random_state=seed).fit(x)
-    return np.unique(pairwise_distances_argmin(means.cluster_centers_, x))
+    squared = squared_distances(means.cluster_centers_, x)
+    # The two codes of a pair are equally near to its centre: the first is taken, and not the one whose last bit, which
+    # processors round differently, happens to be lower.
+    return np.unique((squared <= squared.min(axis=1, keepdims=True) + _EQUAL).argmax(axis=1))
