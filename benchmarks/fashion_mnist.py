@@ -132,7 +132,7 @@ def describe(search: str, final: str) -> str:
     return (
         f"Searches (`{search}`): {recipe.rounds} x {recipe.batch} trainings of {training.epochs} epochs on {number:,}"
         f" images, scored on {held_out:,} held-out ones. Then trainings of {trained.epochs}"
-        f" epochs on all {trained.prepare().train_indices.numel():,} training images (`{final}`), each tested once."
+        f" epochs on {trained.prepare().train_indices.numel():,} training images (`{final}`), each tested once."
     )
 
 
