@@ -62,9 +62,14 @@ def main() -> int:
             rows.append([f"{share}x, {budget:.3f} ms", str(given.searches), used, f"{np.median(missed):.1%}", spread])
             rows[-1] += [f"{missed.max():.1%}", f"{measured.pace:.3f}x"]
     header = ["budget", "searches", "of it predicted (median)", "missed by (median)", "quartiles", "at most"]
-    title = "Answers of searches under a latency, measured; ONNX Runtime on one CPU thread."
-    met = float(np.median(misses)) <= TARGET
-    return report(__file__, title, [*header, "the machine's pace, which that leaves out"], rows, met, given)
+    middle = float(np.median(misses))
+    title = (
+        "Answers of searches under a latency, measured; ONNX Runtime on one CPU thread. "
+        f"The median of all {len(misses)} misses is {middle:.1%}."
+    )
+    return report(
+        __file__, title, [*header, "the machine's pace, which that leaves out"], rows, middle <= TARGET, given
+    )
 
 
 if __name__ == "__main__":
