@@ -9,6 +9,8 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from torch import nn
 
 from ..codes import Code
 from ..cost import Setting
@@ -141,11 +143,10 @@ def _runners(
     found = list(signatures(family.plan(code, setting)))
     if not any(signature in wanted for signature in found):
         return
-    network = create_model(code, in_chans=setting.in_chans, num_classes=setting.num_classes).eval()
-    for signature, part in zip(found, family.parts(network), strict=True):
+    for signature, part in zip(found, family.parts(_unfilled(code, setting)), strict=True):
         if signature in wanted:
             inputs, _, side, *_ = signature.shape
-            yield signature, open_runner(part, (inputs, side, side), runtime)
+            yield signature, open_runner(_filled(part), (inputs, side, side), runtime)
 
 
 def _timed(ready: dict[Signature, Runner], reference: Runner, then: float) -> list[MeasuredBlock]:
@@ -231,9 +232,24 @@ def measure_codes(
 
 
 def _network(family: Family, code: Code, setting: Setting, runtime: Runtime) -> Runner:
-    network = create_model(code, in_chans=setting.in_chans, num_classes=setting.num_classes).eval()
     side = family.stated_side(code) or setting.input_size
-    return open_runner(network, (setting.in_chans, side, side), runtime)
+    return open_runner(_filled(_unfilled(code, setting)), (setting.in_chans, side, side), runtime)
+
+
+def _unfilled(code: Code, setting: Setting) -> nn.Module:
+    """A network without memory for its weights, which take seconds to draw where only some of its blocks are run."""
+    with torch.device("meta"):
+        return create_model(code, in_chans=setting.in_chans, num_classes=setting.num_classes).eval()
+
+
+def _filled(part: nn.Module) -> nn.Module:
+    """A part of such a network with random weights."""
+    part.to_empty(device="cpu")
+    modules: Any = part.modules()
+    for module in modules:
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    return part
 
 
 def _fitted(
