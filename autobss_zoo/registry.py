@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cache
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -231,8 +232,12 @@ def list_models(
 
     Raises:
         UnknownNameError: If no entry has the family or the task.
+        TypeError: If a bound is no number.
     """
     every = entries().values()
+    for key, most in (("max_macs", max_macs), ("max_params", max_params), ("max_latency", max_latency)):
+        if most is not None and (isinstance(most, bool) or not isinstance(most, Real)):
+            raise TypeError(f"{key}: expected a number such as 300e6, got {most!r}")
     for key, wanted, known in (
         ("family", family, {n for e in every for n in (e.code.family, e.family.base)}),
         ("task", task, {e.task for e in every}),

@@ -95,6 +95,12 @@ def test_every_classifier_has_a_measured_latency():
         assert conditions["versions"]["torch"]
 
 
+@pytest.mark.parametrize("bound", ["max_macs", "max_params", "max_latency"])
+def test_a_bound_of_networks_is_a_number(bound):
+    with pytest.raises(TypeError, match=f"{bound}: expected a number such as 300e6, got '300M'"):
+        list_models(**{bound: "300M"})
+
+
 @pytest.mark.parametrize("name", [f"{runtime}-cpu-1thread" for runtime in RUNTIMES])
 def test_results_state_what_timms_do_and_the_registrys_costs(name):
     with (FOLDER / f"{name}.csv").open(newline="") as file:
