@@ -61,7 +61,7 @@ class Widths(Family):
     @property
     @override
     def fields(self) -> tuple[Field, ...]:
-        return (Field("W", "width", self._places, low=self._least),)
+        return (Field("W", "width", self._places, low=self._least, scales=True),)
 
     @property
     def _places(self) -> tuple[str, ...]:
