@@ -360,6 +360,6 @@ FAMILIES = (
     InvertedWidths("channel_bench_mobilenet", "mnv2", (128, 768, 768, 768, 256, 1536, 1024), 32, True, _BENCH),
     BasicWidths("channel_bench_resnet", "resnet18", (256, 256, 256, 512, 512, 512, 512), 32, True, _BENCH_RESNET),
     # Six widths, in networks so small that all of them can be trained.
-    PlainWidths("width_bench_plain", "vgg19", (16, 16, 32, 32, 64, 64), 14, True, _BENCH_PLAIN),
-    InvertedWidths("width_bench_mobilenet", "mnv2", (16, 64, 64, 32, 128, 128), 14, stages=_BENCH_SIX),
+    PlainWidths("width_bench_plain", "vgg19", (8, 8, 16, 16, 32, 32), 7, True, _BENCH_PLAIN),
+    InvertedWidths("width_bench_mobilenet", "mnv2", (8, 32, 32, 16, 64, 64), 7, stages=_BENCH_SIX),
 )
