@@ -262,12 +262,7 @@ def _fitted(
     """The table with how its blocks add up, and how well."""
     codes = np.concatenate(networks)
     fit, test = slice(len(networks[0])), slice(len(networks[0]), None)
-    halves, groups, rng = np.empty((2, len(codes))), np.empty((2, len(codes)), np.int64), np.random.default_rng(0)
-    for half, (own, group) in enumerate(zip(halves, groups, strict=True)):
-        order = rng.permutation(len(codes))
-        advance = partial(_part, on_progress, half / 2)
-        own[order] = measure_codes(table, codes[order], None, advance, seconds=seconds).at_pace
-        group[order] = np.arange(len(codes)) // _NETWORKS_TOGETHER
+    halves, groups = measure_twice(table, codes, on_progress, seconds)
     measured = agreed(halves, groups)
     cost = family.cost(codes, table.setting)
 
@@ -290,6 +285,32 @@ def _fitted(
     )
     fitted = Fit(**dict(zip(Fit.model_fields, coefficients.tolist(), strict=True)))
     return table.changed(fit=fitted, validation=validation)
+
+
+def measure_twice(
+    table: Table,
+    codes: np.ndarray,
+    on_progress: Callable[[float], None] = lambda share: None,
+    seconds: float = NETWORK_SECONDS,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The seconds of whole networks at a table's pace, twice, each time beside others.
+
+    Args:
+        table: The table.
+        codes: Codes of its family, integers of shape (n, m).
+        on_progress: Called with the share that is done.
+        seconds: How long each network is run, each time.
+
+    Returns:
+        Seconds, and in which of its half's groups each network was, both of shape (2, n), as `agreed` takes them.
+    """
+    halves, groups, rng = np.empty((2, len(codes))), np.empty((2, len(codes)), np.int64), np.random.default_rng(0)
+    for half, (own, group) in enumerate(zip(halves, groups, strict=True)):
+        order = rng.permutation(len(codes))
+        advance = partial(_part, on_progress, half / 2)
+        own[order] = measure_codes(table, codes[order], None, advance, seconds=seconds).at_pace
+        group[order] = np.arange(len(codes)) // _NETWORKS_TOGETHER
+    return halves, groups
 
 
 def agreed(halves: np.ndarray, groups: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ import numpy as np
 from .surrogate import squared_distances
 
 _EQUAL = 1e-9  # squared distances that differ by less are equal
+_TOGETHER = 100  # means whose distances are in memory
 
 
 def schedule(round: int, n: int) -> int:
@@ -31,7 +32,15 @@ def centers(x: np.ndarray, k: int, seed: int) -> np.ndarray:
 
     # Lloyd's iterations after the first twenty move few candidates and cost as much as the first.
     means = KMeans(k, n_init=1, max_iter=20, random_state=seed).fit(x)
-    squared = squared_distances(means.cluster_centers_, x)
-    # The two codes of a pair are equally near to its centre: the first is taken, and not the one whose last bit, which
-    # processors round differently, happens to be lower.
-    return np.unique((squared <= squared.min(axis=1, keepdims=True) + _EQUAL).argmax(axis=1))
+    parts = np.array_split(means.cluster_centers_, -(-k // _TOGETHER))
+    return np.unique(np.concatenate([_nearest(part, x) for part in parts]))
+
+
+def _nearest(means: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The index in `x` of the candidate nearest to each mean, shape (k,).
+
+    The two codes of a pair are equally near to its centre: the first is taken, and not the one whose last bit, which
+    processors round differently, happens to be lower.
+    """
+    squared = squared_distances(means, x)
+    return (squared <= squared.min(axis=1, keepdims=True) + _EQUAL).argmax(axis=1)
