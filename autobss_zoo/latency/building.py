@@ -238,13 +238,20 @@ def _network(family: Family, code: Code, setting: Setting, runtime: Runtime) -> 
 
 def _unfilled(code: Code, setting: Setting) -> nn.Module:
     """A network without memory for its weights, which take seconds to draw where only some of its blocks are run."""
-    with torch.device("meta"):
-        return create_model(code, in_chans=setting.in_chans, num_classes=setting.num_classes).eval()
+    build = partial(create_model, code, in_chans=setting.in_chans, num_classes=setting.num_classes)
+    try:
+        with torch.device("meta"):
+            return build().eval()
+    except RuntimeError:  # a user's own family may compute with tensors as it builds
+        return build().eval()
 
 
 def _filled(part: nn.Module) -> nn.Module:
-    """A part of such a network with random weights."""
+    """A part of such a network with random weights; zeros where a module does not say how it begins."""
     part.to_empty(device="cpu")
+    with torch.no_grad():
+        for tensor in (*part.parameters(), *part.buffers()):
+            tensor.zero_()
     modules: Any = part.modules()
     for module in modules:
         if hasattr(module, "reset_parameters"):

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from autobss_zoo import Code, Setting, create_model, get_family, save_pretrained
+from autobss_zoo.codes import LAYOUTS
 from autobss_zoo.errors import AutoBSSWarning, LatencyError
+from autobss_zoo.families import FAMILIES
 from autobss_zoo.latency import Runtime, Table, build_table, building, load_table, measure, measuring
 from autobss_zoo.latency.blocks import BlockTimes, Signature, distinct, signatures
 from autobss_zoo.latency.building import agreed
@@ -18,6 +20,7 @@ from autobss_zoo.latency.runners import open_runner
 from autobss_zoo.latency.table import Errors
 from autobss_zoo.latency.timing import Timing, time_in_turns
 from conftest import EVERY_FAMILY, tiny
+from own_families import WIDE, WideMobileNet
 
 FAMILY = "mnv2_small"
 SETTING = Setting(16, 1, 4)
@@ -231,6 +234,32 @@ def test_blocks_that_a_sample_has_not_are_predicted_within_its_sizes(monkeypatch
     assert table.identity != table.changed(sampled=False).identity
     with pytest.raises(LatencyError, match=r"the table has no inverted_residual\(inputs=8, outputs=400"):
         table.predict(np.array([(*[8] * 5, 400, *[1] * 6, *[6] * 6)]))
+
+
+def test_parts_have_weights_whatever_their_modules_say():
+    class Scaled(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.scale = torch.nn.Conv2d(3, 4, 1), torch.nn.Parameter(torch.ones(4, 1, 1))
+
+    with torch.device("meta"):
+        part = Scaled()
+    building._filled(part)
+    assert part.conv.weight.std() > 0
+    assert not part.scale.any()
+
+
+def test_a_family_that_computes_with_tensors_as_it_builds_has_its_networks_measured(monkeypatch):
+    class Computing(WideMobileNet):
+        def build(self, code, **kwargs):
+            assert torch.ones(3).sum().item() == 3
+            return super().build(code, **kwargs)
+
+    family = Computing("computing_mnv2", "mnv2", WIDE.original)
+    monkeypatch.setitem(FAMILIES, family.name, family)
+    monkeypatch.setitem(LAYOUTS, family.name, family.layout)
+    network = building._unfilled(Code(family.name, family.original), Setting(32, 3, 10))
+    assert {p.device.type for p in building._filled(network).parameters()} == {"cpu"}
 
 
 def test_unknown_blocks_are_named_and_larger_ones_are_over_any_bound(built):
