@@ -67,6 +67,11 @@ def _bench(arguments: argparse.Namespace) -> int:
     )
     if bench.ceiling:
         print("The true accuracy's is the ceiling of any predictor: what the noise of the table's trainings leaves.")
+    for each in bench.headrooms:
+        print(
+            f"uniform rescaling to {each.share:.0%} of the largest MACs: {each.uniform}, {each.macs:,.6g} MACs, "
+            f"{each.accuracy:.3f}; the best of as many is {each.points:.3f} better, without luck"
+        )
     return 0
 
 
@@ -82,4 +87,8 @@ def _facts(bench: Any, correlations: dict[str, Any]) -> dict[str, Any]:
         },
         "noise": bench.noise if bench.ceiling else None,
         "correlations": {name: asdict(each) for name, each in correlations.items()},
+        "headrooms": [
+            {"share": h.share, "uniform": str(h.uniform), "macs": h.macs, "accuracy": h.accuracy, "best": h.best}
+            for h in bench.headrooms
+        ],
     }
