@@ -67,10 +67,10 @@ def _bench(arguments: argparse.Namespace) -> int:
     )
     if bench.ceiling:
         print("The true accuracy's is the ceiling of any predictor: what the noise of the table's trainings leaves.")
-    for each in bench.headrooms:
+    for room in bench.headrooms:
         print(
-            f"uniform rescaling to {each.share:.0%} of the largest MACs: {each.uniform}, {each.macs:,.6g} MACs, "
-            f"{each.accuracy:.3f}; the best of as many is {each.points:.3f} better, without luck"
+            f"uniform rescaling to {room.share:.0%} of the largest MACs: {room.uniform}, {room.macs:,.6g} MACs, "
+            f"{room.accuracy:.3f}; the best of as many is {room.points:.3f} better, without luck"
         )
     return 0
 
