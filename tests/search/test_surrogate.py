@@ -263,7 +263,7 @@ def test_the_fitted_process_learns_trend_and_noise(own):
     def density(theta):
         linear, smooth, length, residual = np.exp(theta)
         kernel = LinearPlusExponential(linear, smooth, length, own * residual)
-        prior = norm.logpdf(theta, np.log([0.5, 0.5, 1.0, 0.3]), [1, 1, 0.7, 1]).sum()
+        prior = norm.logpdf(theta, np.log([0.1, 0.1, 1.7, 0.5]), [2, 2, 0.7, 1]).sum()
         return GaussianProcess(x, process.y, kernel, (1 - own) * residual).log_marginal_likelihood() + prior
 
     for step in np.concatenate([np.eye(4), -np.eye(4)]):

@@ -21,8 +21,8 @@ from .searcher import BATCH, Observation, Searcher, place
 from .surrogate import GaussianProcess, paper_process, representative
 
 PRESETS = ("default", "paper")
-_SURE = 0.97  # that a code is better than the guess, to answer it instead
-_COST_UNIT = 0.3  # of logarithms of costs
+_SURE = 0.97  # the probability that a code is better than the guess, from which on it is answered instead
+_PROMISING = 1000  # candidates among which a batch is chosen
 _EXPANSIONS, _EXPANDED = 2, 40  # local refinement of the candidates: how often, around how many codes
 
 
@@ -37,6 +37,9 @@ class AutoBSS(Searcher):
     squared exponential kernel fitted with its noise, noisy EI, and the best posterior mean among the evaluated codes as
     the answer.
 
+    By default the uniformly rescaled hand-made network (`spaces.uniform`), a good guess that costs no search, is among
+    the first codes to be scored, and the answer leaves it only where the model is sure that another code is better.
+
     Of more than 256 scores the best 32 are learned from, and 224 that lie evenly over the ranking of the others: an ask
     after 10,000 scores takes about as long as one after 256. Any evaluated code can be the answer.
 
@@ -48,6 +51,7 @@ class AutoBSS(Searcher):
         growth: Whether candidates are grown until no dimension can be increased.
         clustering: Whether codes are chosen among cluster centres; by the preset when None.
         refining: Whether the linear refining is trained; by the preset when None.
+        guess: Whether the uniformly rescaled code is scored first and trusted; by the preset when None.
     """
 
     def __init__(
@@ -96,8 +100,7 @@ class AutoBSS(Searcher):
         """Search among the candidates that were kept; refining matrices are kept for the record."""
         if name == "candidates":
             self.candidates = array
-            for derived in ("_scale", "_usual"):
-                self.__dict__.pop(derived, None)
+            self.__dict__.pop("_scale", None)
 
     def encode(self, positions: np.ndarray) -> np.ndarray:
         """Codes before the linear refining, shape (n, d).
@@ -112,20 +115,8 @@ class AutoBSS(Searcher):
         return (self._raw(values) - mean) / deviation
 
     def _seen(self, values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """Codes, integers of shape (n, m), as the surrogate sees them: refined, and by the default with their costs."""
-        x = self._standard(values) @ weight.T
-        if self.preset == "paper":
-            return x
-        costs = [np.log(np.maximum(c.costs(values), 1e-9)) for c in self.space.constraints]
-        return np.column_stack(
-            [x, *((cost - middle) / _COST_UNIT for cost, middle in zip(costs, self._usual, strict=True))]
-        )
-
-    @cached_property
-    def _usual(self) -> list[float]:
-        """The mean logarithm of each cost of the candidates."""
-        values = self.space.values(self.candidates)
-        return [float(np.log(np.maximum(c.costs(values), 1e-9)).mean()) for c in self.space.constraints]
+        """Codes, integers of shape (n, m), as the surrogate sees them."""
+        return self._standard(values) @ weight.T
 
     def _values(self, codes: Iterable[Code]) -> np.ndarray:
         """Codes as integers of shape (n, m)."""
@@ -177,7 +168,7 @@ class AutoBSS(Searcher):
             pool = self._without(self._centers(self.candidates, round, np.eye(len(self._scale[0]))), out)
             # Codes of all sizes show the trend better than grown ones alone, which are all about as large: those at
             # even places of the round are grown, those at odd ones are not.
-            even = (n + 1 - place(observations, round, pending) % 2) // 2
+            even = (n - len(first) + 1 - (place(observations, round, pending) + len(first)) % 2) // 2
             grown = pool[rng.permutation(len(pool))[: n if paper else even]]
             others = candidates.uniform(self.space, 0 if paper else 4 * n, rng)
             rows = np.concatenate([grown, self._without(others, out)])
@@ -191,8 +182,12 @@ class AutoBSS(Searcher):
             best = rows[np.argsort(-(mean + 0.5 * std), kind="stable")[:_EXPANDED]]
             pool = np.unique(np.concatenate([pool, self._around(best, rng)]), axis=0)
         pool = self._without(self._centers(pool, round, weight), out)
-        waiting = self._seen(self._values(pending), weight)
         x = self._seen(self.space.values(pool), weight)
+        if not paper and len(pool) > _PROMISING:
+            mean, std = process.predict(x)
+            likely = np.sort(np.argsort(-(mean + 2 * std), kind="stable")[:_PROMISING])
+            pool, x = pool[likely], x[likely]
+        waiting = self._seen(self._values(pending), weight)
         return self.space.decode(pool[select(process, x, min(n, len(pool)), waiting, rng, noisy=not paper)])
 
     def _learned(self, observations: list[Observation]) -> list[Observation]:
@@ -219,23 +214,32 @@ class AutoBSS(Searcher):
         x = self._seen(self._values(o.code for o in known), weight)
         if self.preset == "paper":
             return paper_process(x, _scores(known), np.array([o.round == 0 for o in known]))
-        return fitted_process(x, _scores(known), len(self.space.constraints), np.array([o.scores for o in known]))
+        return fitted_process(x, _scores(known), scores=np.array([o.scores for o in known]))
 
-    def _recommend(self, known: list[Observation]) -> Code:
-        if self.preset == "paper" or len(known) < 2:
-            return super()._recommend(known)
+    def _judged(self, known: list[Observation]) -> np.ndarray:
+        """Posterior means; of the paper the scores."""
+        return super()._judged(known) if self.preset == "paper" else self._posterior(known)[0]
+
+    def _posterior(self, known: list[Observation]) -> tuple[np.ndarray, np.ndarray]:
+        """Of f at evaluated codes the mean, and the probability that it is not below the guess's, if any."""
         weight = self.refine(known)
         process = self._process(self._learned(known), weight)
         x = self._seen(self._values(o.code for o in known), weight)
         mean, std = process.predict(x)
         place = next((i for i, o in enumerate(known) if o.code == self._guess), None)
-        if place is not None:
-            shared = process.covariance(x, x[[place]])[:, 0]
-            spread = np.sqrt(np.maximum(std**2 + std[place] ** 2 - 2 * shared, 1e-12))
-            sure = ndtr((mean - mean[place]) / spread) >= _SURE
-            sure[place] = True
-            mean[~sure] = -np.inf
-        return known[int(mean.argmax())].code
+        if place is None:
+            return mean, np.ones(len(mean))
+        shared = process.covariance(x, x[[place]])[:, 0]
+        spread = np.sqrt(np.maximum(std**2 + std[place] ** 2 - 2 * shared, 1e-12))
+        better = ndtr((mean - mean[place]) / spread)
+        better[place] = 1.0
+        return mean, better
+
+    def _recommend(self, known: list[Observation]) -> Code:
+        if self.preset == "paper" or len(known) < 2:
+            return super()._recommend(known)
+        mean, better = self._posterior(known)
+        return known[int(np.where(better >= _SURE, mean, -np.inf).argmax())].code
 
     @cached_property
     def _guess(self) -> Code | None:

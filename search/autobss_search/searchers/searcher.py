@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +22,7 @@ from ..spaces.space import Space
 from . import candidates
 
 BATCH = 16
+CONFIRMATIONS = 2  # of each of the best codes
 DIRECTIONS = ("maximize", "minimize")
 
 
@@ -195,6 +197,27 @@ class Searcher(ABC):
             raise ValueError("no score was told yet")
         with threadpool_limits(1):
             return self._recommend(known)
+
+    def confirm(self, observations: Iterable[Observation], n: int) -> list[Code]:
+        """Which codes to score again, with other seeds, before the answer: the most promising, each once or twice.
+
+        Args:
+            observations: Those to judge by, in any order.
+            n: How many scores.
+
+        Returns:
+            `n` codes, some of them twice; none if there is no score yet.
+        """
+        known = [o for o in pooled(observations) if o.value is not None]
+        if not known:
+            return []
+        with threadpool_limits(1):
+            order = np.argsort(-self._judged(known), kind="stable")[: -(-n // CONFIRMATIONS)].tolist()
+        return [known[i].code for i in itertools.islice(itertools.cycle(order), n)]
+
+    def _judged(self, known: list[Observation]) -> np.ndarray:
+        """How good codes are taken to be by what is known, larger is better, shape (n,). Here their scores."""
+        return np.array([self.signed(o.value) for o in known if o.value is not None])
 
     def _recommend(self, known: list[Observation]) -> Code:
         return self.best(known).code
