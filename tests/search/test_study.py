@@ -156,9 +156,11 @@ def test_the_last_scores_are_of_the_best_codes_again(tmp_path, asynchronous):
     best = sorted((value for value in before.values() if value is not None), reverse=True)
     assert all(before[code] >= best[len(best) // 2] for code in again)
     assert answer in before
-    with Study.resume(tmp_path) as resumed:
+    with study(tmp_path, confirm=5, asynchronous=asynchronous) as resumed:
         assert resumed.run() == answer
         assert len(resumed.records) == 24
+    with pytest.raises(StudyError, match="its confirm is 5, not None"):
+        study(tmp_path, asynchronous=asynchronous)
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
