@@ -22,7 +22,6 @@ from .surrogate import GaussianProcess, paper_process, representative
 
 PRESETS = ("default", "paper")
 _SURE = 0.97  # the probability that a code is better than the guess, from which on it is answered instead
-_PROMISING = 1000  # candidates among which a batch is chosen
 _EXPANSIONS, _EXPANDED = 2, 40  # local refinement of the candidates: how often, around how many codes
 
 
@@ -183,10 +182,6 @@ class AutoBSS(Searcher):
             pool = np.unique(np.concatenate([pool, self._around(best, rng)]), axis=0)
         pool = self._without(self._centers(pool, round, weight), out)
         x = self._seen(self.space.values(pool), weight)
-        if not paper and len(pool) > _PROMISING:
-            mean, std = process.predict(x)
-            likely = np.sort(np.argsort(-(mean + 2 * std), kind="stable")[:_PROMISING])
-            pool, x = pool[likely], x[likely]
         waiting = self._seen(self._values(pending), weight)
         return self.space.decode(pool[select(process, x, min(n, len(pool)), waiting, rng, noisy=not paper)])
 
