@@ -25,13 +25,7 @@ _FOREIGN = (AutoBSSError, OSError, TypeError, ValueError, LookupError, Attribute
 
 
 def describe_study(
-    searcher: Searcher,
-    evaluator: Evaluator,
-    rounds: int,
-    batch: int,
-    storage: str | None,
-    asynchronous: bool,
-    confirm: int,
+    searcher: Searcher, evaluator: Evaluator, rounds: int, batch: int, storage: str | None, asynchronous: bool
 ) -> Description:
     """The description of a study; arguments as of `Study`.
 
@@ -58,7 +52,6 @@ def describe_study(
         batch=batch,
         storage=storage,
         asynchronous=asynchronous,
-        confirm=confirm,
         score=_told(evaluator),
         models=evaluator.models,
         costs={name: Cost(function=place, monotone=m) for name, (place, m) in places.items() if place},
