@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .PHONY: setup demo test test-slow test-long test-core test-pythons coverage lint format types cards benchmarks peers asynchronous \
-	study clean
+	distillation study clean
 
 setup: $(READY)
 
@@ -64,6 +64,9 @@ peers: $(READY)  ## AutoBSS beside other searchers, and under a latency: make pe
 
 asynchronous: $(READY)  ## rounds beside the asynchronous mode: make asynchronous TABLE=Results_MobileNet.json
 	$(BIN)/python benchmarks/asynchronous.py --table $(TABLE) --write
+
+distillation: $(READY)  ## a small network alone and with a teacher on Fashion-MNIST (under two hours on one thread; goes on)
+	$(BIN)/python benchmarks/distillation.py --write
 
 SCALE ?= full
 study: $(READY)  ## AutoBSS, random search and the hand-made network on Fashion-MNIST (hours on a GPU; SCALE=cpu is shorter)
