@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .PHONY: setup demo test test-slow test-long test-core test-pythons coverage lint format types cards benchmarks peers asynchronous \
-	distillation study clean
+	distillation study width-bench clean
 
 setup: $(READY)
 
@@ -71,6 +71,10 @@ distillation: $(READY)  ## a small network alone and with a teacher on Fashion-M
 SCALE ?= full
 study: $(READY)  ## AutoBSS, random search and the hand-made network on Fashion-MNIST (hours on a GPU; SCALE=cpu is shorter)
 	$(BIN)/python benchmarks/fashion_mnist.py --scale $(SCALE) --publish
+
+width-bench: $(READY)  ## train every network of two spaces of six widths three times, and publish the tables (hours; goes on)
+	for network in plain mobilenet; do \
+		$(BIN)/python benchmarks/width_bench.py --network $$network --publish || exit 1; done
 
 clean:
 	rm -rf .venv .venvs outputs

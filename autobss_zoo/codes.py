@@ -32,6 +32,7 @@ class Field:
             becoming networks that fill the memory; a search space's bounds are its own and tighter.
         part_of: The symbol of an earlier field with the same places, whose fractions a search varies: bottlenecks are
             part of their stage's channels.
+        scales: Whether the elements are widths, which a width multiplier scales.
     """
 
     symbol: str
@@ -40,6 +41,7 @@ class Field:
     low: int = 1
     high: int = 16384
     part_of: str | None = None
+    scales: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "places", tuple(self.places))

@@ -23,7 +23,8 @@ from .yaml_text import check_mapping, parse_yaml, read_yaml
 FILES = (".yaml", ".yml")
 """What the names of files end in, where a name could stand, too."""
 
-_PATHS = ("data_dir", "file", "table")
+_PATHS = ("data_dir",)
+_TABLES = ("file", "table")
 _PATHS_OR_NAMES = ("base", "space", "training", "weights", "backbone_weights", "teacher")
 _LONGEST_CHAIN = 16  # of bases
 
@@ -153,10 +154,11 @@ def _located(values: Mapping[str, Any], near: Path) -> dict[str, Any]:
     for key, value in values.items():
         if isinstance(value, Mapping) and key != "model_args":
             value = _located(value, near)
-        elif isinstance(value, str) and value and key in _PATHS + _PATHS_OR_NAMES:
+        elif isinstance(value, str) and value and key in _PATHS + _TABLES + _PATHS_OR_NAMES:
             path = os.path.abspath(near / os.path.expanduser(value))
-            weights = key.endswith(("weights", "teacher")) and os.path.exists(path)  # else the name of a network
-            value = path if key in _PATHS or value.endswith(FILES) or weights else value
+            there = key.endswith((*_TABLES, "weights", "teacher")) and os.path.exists(path)  # else a name
+            ends = bool(Path(value).suffix) if key in _TABLES else value.endswith(FILES)
+            value = path if key in _PATHS or ends or there else value
         out[key] = value
     return out
 

@@ -17,6 +17,7 @@ import numpy as np
 from autobss_search import AutoBSS, LocalSearch, RandomSearch, RegularizedEvolution, Searcher, Session, Space
 from autobss_search.evaluators.tabular import Table
 from autobss_search.searchers.candidates import candidate_set
+from autobss_search.spaces.uniform import uniform_code
 from autobss_zoo import Code
 
 
@@ -222,7 +223,15 @@ def pymoo_ga(problem: Problem, seed: int) -> Code:
     return max(scored, key=scored.__getitem__)
 
 
+def uniform(problem: Problem, seed: int) -> Code:
+    """What costs no score: the widest code of equally rescaled widths."""
+    code = uniform_code(problem.space)
+    assert code is not None
+    return code
+
+
 METHODS: dict[str, tuple[str, Method]] = {
+    "uniform": ("uniform rescaling", uniform),
     "autobss": ("**AutoBSS**, default", ours(lambda space, seed: AutoBSS(space, seed=seed))),
     "paper": ("AutoBSS, paper preset", ours(lambda space, seed: AutoBSS(space, "paper", seed=seed))),
     "paper-no-clustering": (

@@ -1,6 +1,7 @@
 """Codes for tests: of every family a tiny one, and random ones."""
 
 import os
+import re
 import shutil
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -46,7 +47,8 @@ AUTOBSS = [name for name in PAPER if "AutoBSS" in entries()[name].paper]
 """Those of the AutoBSS paper."""
 
 KNOWN = sorted(FAMILIES)  # without those that a test registers
-EVERY_FAMILY = [name for name, family in FAMILIES.items() if family.inner is family and "_widths" not in name]
+_WIDTHS = re.compile("_widths|^width_bench")
+EVERY_FAMILY = [name for name, family in FAMILIES.items() if family.inner is family and not _WIDTHS.search(name)]
 """The families, and of those of widths and those with the side of the images in their codes some of each block."""
 EVERY_FAMILY += ["mnv2_widths_small", "efficientnet_b0_widths", "resnet50_widths", "vgg19_widths"]
 EVERY_FAMILY += ["resnet18_r", "mnv2_small_r", "mnv1_small_r", "channel_bench_resnet_r"]

@@ -70,7 +70,7 @@ class MBConvFamily(OnEfficientNet):
     @override
     def fields(self) -> tuple[Field, ...]:
         least = 4 if self.squeeze_excite else 1  # of which a quarter is left
-        channels = Field("C", "channels", _STAGES, low=least)
+        channels = Field("C", "channels", _STAGES, low=least, scales=True)
         return channels, Field("L", "blocks", _STAGES, high=256), Field("T", "expansion", _STAGES, high=64)
 
     @override

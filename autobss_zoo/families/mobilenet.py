@@ -41,7 +41,9 @@ class MobileNet(OnEfficientNet):
     def fields(self) -> tuple[Field, ...]:
         last = len(self.strides) + 1
         widths = range(1, last + 1 if self.expansions is None else last + 2)
-        return Field("C", "channels", tuple(widths)), Field("L", "blocks", tuple(range(2, last + 1)), high=256)
+        return Field("C", "channels", tuple(widths), scales=True), Field(
+            "L", "blocks", tuple(range(2, last + 1)), high=256
+        )
 
     @override
     def build(self, code: Code, **kwargs: Any) -> nn.Module:

@@ -86,7 +86,7 @@ class BasicResNet(ResNetFamily):
     @property
     @override
     def fields(self) -> tuple[Field, ...]:
-        return Field("C", "channels", _STAGES), Field("L", "blocks", _STAGES, high=256)
+        return Field("C", "channels", _STAGES, scales=True), Field("L", "blocks", _STAGES, high=256)
 
     @override
     def build(self, code: Code, **kwargs: Any) -> nn.Module:
@@ -120,7 +120,7 @@ class BottleneckResNet(ResNetFamily):
     def fields(self) -> tuple[Field, ...]:
         widths = _STAGES if self.stem else (1, *_STAGES)
         bottleneck = Field("B", "bottleneck", _STAGES, part_of="C")
-        return Field("C", "channels", widths), Field("L", "blocks", _STAGES, high=256), bottleneck
+        return Field("C", "channels", widths, scales=True), Field("L", "blocks", _STAGES, high=256), bottleneck
 
     @override
     def build(self, code: Code, **kwargs: Any) -> nn.Module:

@@ -61,7 +61,7 @@ class Widths(Family):
     @property
     @override
     def fields(self) -> tuple[Field, ...]:
-        return (Field("W", "width", self._places, low=self._least),)
+        return (Field("W", "width", self._places, low=self._least, scales=True),)
 
     @property
     def _places(self) -> tuple[str, ...]:
@@ -338,6 +338,8 @@ def _six(kernels: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
 
 _BENCH = (Stack("s1", (3, 3), outside=False), Stack("s2", (3, 3), 2))
 _BENCH_RESNET = (Stack("s1", (3, 3), outside=False), Stack("s2", (3, 3, 3), 2))
+_BENCH_PLAIN = tuple(Stack(f"s{i}", (3, 3), outside=False) for i in (1, 2, 3))
+_BENCH_SIX = (Stack("s1", (3,), outside=False), Stack("s2", (3, 3), 2))
 
 FAMILIES = (
     *_inverted("mnv2", _MNV2, (24, 32, 64, 96, 160, 320), _six(_MNV2)),
@@ -357,4 +359,7 @@ FAMILIES = (
     # Their keys are digits of 1 to 4, each that many quarters of the widest channels, which these are.
     InvertedWidths("channel_bench_mobilenet", "mnv2", (128, 768, 768, 768, 256, 1536, 1024), 32, True, _BENCH),
     BasicWidths("channel_bench_resnet", "resnet18", (256, 256, 256, 512, 512, 512, 512), 32, True, _BENCH_RESNET),
+    # Six widths, in networks so small that all of them can be trained.
+    PlainWidths("width_bench_plain", "vgg19", (8, 8, 16, 16, 32, 32), 7, True, _BENCH_PLAIN),
+    InvertedWidths("width_bench_mobilenet", "mnv2", (8, 32, 32, 16, 64, 64), 7, stages=_BENCH_SIX),
 )

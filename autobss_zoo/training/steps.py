@@ -68,7 +68,7 @@ class Steps:
 
     def step(self, batches: Iterator[Any]) -> None:
         """Learn from as many batches as a step has parts."""
-        torch.manual_seed(mix(self._recipe.seed, self.done, self._world.rank))  # of dropout and the like
+        self._seed(mix(self._recipe.seed, self.done, self._world.rank))  # of dropout and the like
         for part in range(1, self._parts.accumulation + 1):
             batch = next(batches)
             alone = self._world.size > 1 and part < self._parts.accumulation
@@ -84,6 +84,12 @@ class Steps:
         self._schedule.step_update(self.done)
         if self._ema:
             self._ema.update(self.network, self.done)
+
+    def _seed(self, number: int) -> None:
+        if self._world.device.type == "cpu":  # torch.manual_seed takes 0.25 ms, for GPUs that are not there
+            torch.default_generator.manual_seed(number)
+        else:
+            torch.manual_seed(number)
 
     def check_finite(self, where: str) -> None:
         """Raise TrainingError unless every process's losses and the weights are finite."""

@@ -106,6 +106,15 @@ def test_correlations_are_those_of_bcnetv2(published):
     assert len(bench.bands) == 9
 
 
+def test_the_headroom_over_uniform_rescaling(published, tmp_path):
+    smallest, half, most = Bench.of(published).headrooms
+    assert [h.uniform.values for h in (smallest, half, most)] == [(digit,) * 7 for digit in (1, 2, 3)]
+    assert [round(h.points, 3) for h in (smallest, half, most)] == [0, 0.449, 0.188]
+    table, truth = write(tmp_path / "exact.json", lambda key: float(key[0] - key[1]), digits="124")
+    (middle,) = {h.uniform: h for h in Bench.of(table).headrooms if h.uniform.values == (2, 2, 2, 2)}.values()
+    assert middle.points == pytest.approx(truth[table.macs <= 1600].max() - 0)
+
+
 def test_correlations_and_their_ceiling(tmp_path):
     table, truth = write(tmp_path / "noisy.json", lambda key: float(np.log(key).sum()), noise=0.5)
     bench = Bench.of(table)

@@ -24,7 +24,9 @@ from autobss_search import (
     get_space,
 )
 from autobss_search.errors import SpaceError
+from autobss_search.searchers.searcher import pooled
 from autobss_search.searchers.surrogate import LIMIT, GaussianProcess
+from autobss_search.spaces.uniform import uniform_code
 from autobss_zoo import Code
 from conftest import long
 
@@ -191,7 +193,7 @@ def test_repeated_scores_count_with_their_mean(make):
     session.tell(code, 70.0)
     session.tell(code, 72.0)
     session.tell(code, None)
-    assert session.observations == [Observation(code, 71.0, 0)]
+    assert session.observations == [Observation(code, 71.0, 0, 2)]
 
 
 def test_the_place_in_a_round_counts_pending_and_scored_codes(make):
@@ -207,15 +209,55 @@ def test_the_place_in_a_round_counts_pending_and_scored_codes(make):
 def test_half_of_the_defaults_first_round_is_grown_also_one_by_one(told):
     space = get_space("resnet18_small")
     searcher = AutoBSS(space, n_candidates=500)
-    together = [space.growth_steps(code) == [] for code in searcher.propose([], 0)]
-    assert together == 8 * [True] + 8 * [False]
+    first, *others = searcher.propose([], 0)
+    assert first == uniform_code(space)
+    assert [space.growth_steps(code) == [] for code in others] == 7 * [True] + 8 * [False]
     one_by_one, session = [], Session(searcher)
     for _ in range(16):
         (code,) = session.ask(1)
-        one_by_one.append(space.growth_steps(code) == [])
+        one_by_one.append(code)
         if told:
             session.tell(code, accuracy_of_all(code))
-    assert one_by_one == 8 * [True, False]
+    assert one_by_one[0] == first
+    assert [space.growth_steps(code) == [] for code in one_by_one[1:]] == 7 * [False, True] + [False]
+
+
+def test_without_a_guess_half_of_the_first_round_is_grown():
+    space = get_space("resnet18_small")
+    codes = AutoBSS(space, n_candidates=500, guess=False).propose([], 0)
+    assert [space.growth_steps(code) == [] for code in codes] == 8 * [True] + 8 * [False]
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_the_guess_is_left_only_for_what_is_surely_better(direction):
+    space = get_space("resnet18_small")
+    searcher, sign = AutoBSS(space, direction=direction, n_candidates=500), 1 if direction == "maximize" else -1
+    codes = searcher.propose([], 0, 40)
+    noise = np.random.default_rng(0).normal(0, 1, len(codes))
+
+    def answer(signal):
+        scores = [signal * accuracy_of_all(code) + error for code, error in zip(codes, noise, strict=True)]
+        return searcher.recommend(Observation(c, sign * score) for c, score in zip(codes, scores, strict=True))
+
+    assert answer(0.0) == codes[0]  # although others were luckier
+    assert noise.argmax() > 0
+    assert accuracy_of_all(answer(30.0)) > accuracy_of_all(codes[0])
+
+
+def test_the_best_codes_are_confirmed_twice_each(make):
+    searcher = make(toy())
+    scored = [Observation(code, accuracy(code)) for code in searcher.propose([], 0, 12)]
+    codes = searcher.confirm(scored, 5)
+    assert len(codes) == 5
+    assert len(set(codes)) == 3
+    assert codes[3:] == codes[:2]
+    assert searcher.confirm([Observation(o.code, None) for o in scored], 5) == []
+
+
+def test_scores_of_one_code_are_pooled():
+    a, b = (toy().code((1, 1, 1, 1, width)) for width in (1, 2))
+    told = [Observation(b, None, 0), Observation(a, 1.0, 0, 3), Observation(b, 5.0, 1), Observation(a, 5.0, 4)]
+    assert pooled(told) == [Observation(a, 2.0, 0, 4), Observation(b, 5.0, 0, 1)]
 
 
 def many(space, n, preset="default"):

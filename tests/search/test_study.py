@@ -138,6 +138,47 @@ def test_a_crash_at_any_write_changes_nothing(enqueued, tmp_path, monkeypatch, w
     assert outcome(tmp_path) == enqueued
 
 
+def sources(records):
+    """How many trials there are of each source in each round."""
+    return Counter((r.round, r.source == "confirmation") for r in records)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_the_last_scores_are_of_the_best_codes_again(tmp_path, asynchronous):
+    with study(tmp_path, confirm=5, asynchronous=asynchronous) as running:
+        answer = running.run()
+        records = running.records
+    assert sources(records) == {(0, False): 8, (1, False): 8, (2, False): 3, (3, True): 5}
+    assert {r.seed for r in records} == set(range(24))
+    again = [r.code for r in records if r.source == "confirmation"]
+    assert len(set(again)) == 3
+    before = {r.code: r.value for r in records if r.source != "confirmation"}
+    best = sorted((value for value in before.values() if value is not None), reverse=True)
+    assert all(before[code] >= best[len(best) // 2] for code in again)
+    assert answer in before
+    with study(tmp_path, confirm=5, asynchronous=asynchronous) as resumed:
+        assert resumed.run() == answer
+        assert len(resumed.records) == 24
+    with pytest.raises(StudyError, match="its confirm is 5, not None"):
+        study(tmp_path, asynchronous=asynchronous)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("after", [19, 21, 23])
+def test_a_crash_among_confirmations_loses_none(tmp_path, monkeypatch, asynchronous, after):
+    with study(tmp_path / "whole", confirm=5, asynchronous=asynchronous) as running:
+        running.run()
+    with study(tmp_path / "parts", confirm=5, asynchronous=asynchronous) as running:
+        crash_at(monkeypatch, "create_new_trial", after)
+        with pytest.raises(Crash):
+            running.run()
+    monkeypatch.undo()
+    assert len(read_records(tmp_path / "parts")) == after
+    with study(tmp_path / "parts", confirm=5, asynchronous=asynchronous) as running:
+        running.run()
+    assert outcome(tmp_path / "parts") == outcome(tmp_path / "whole")
+
+
 def finished(folder):
     """How many scores a study has, without disturbing the driver that is writing."""
     try:
@@ -318,6 +359,13 @@ def test_nan_and_text_scores_are_failures(tmp_path):
 def test_bad_settings_are_named(tmp_path, name, value):
     with pytest.raises(ValueError, match=f"{name}: expected a positive integer, got {value}"):
         Study(tmp_path, RandomSearch(killable()), Score(), **{name: value})
+
+
+@pytest.mark.parametrize("value", [-1, 24, 2.5])
+def test_more_confirmations_than_scores_are_refused(tmp_path, value):
+    with pytest.raises(ValueError, match=f"confirm: expected an integer from 0 to 23, got {value}"):
+        Study(tmp_path / "study", RandomSearch(killable()), Score(), rounds=3, batch=8, confirm=value)
+    assert not (tmp_path / "study").exists()
 
 
 def jobs(n=4):

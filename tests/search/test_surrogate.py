@@ -155,7 +155,7 @@ def test_equation_8_equals_plain_simulation(evaluated):
     z = rng.normal(size=(6, 4))
     fantasies = Fantasies(process, z, rng, draws=20_000)
     for index in (0, 3):
-        fantasies.condition(index)
+        fantasies.condition([index])
     # Independently: draw scores at the two pending codes, refit with them, take the mean of EI with tau as documented.
     noise = np.sqrt(process.noise) * rng.standard_normal((1000, 2))
     covariance = process.covariance(z[[0, 3]], z[[0, 3]])
@@ -178,7 +178,7 @@ def test_a_fixed_tau_would_choose_the_same_code_again(evaluated):
     plain = expected_improvement(*process.predict(z), process.y.max())
     best = int(plain.argmax())
     fantasies = Fantasies(process, z, np.random.default_rng(3), draws=20_000)
-    fantasies.condition(best)
+    fantasies.condition([best])
     moving = fantasies.expected_improvement()
     fantasies.tau[:] = process.y.max()
     fixed = fantasies.expected_improvement()
@@ -263,7 +263,7 @@ def test_the_fitted_process_learns_trend_and_noise(own):
     def density(theta):
         linear, smooth, length, residual = np.exp(theta)
         kernel = LinearPlusExponential(linear, smooth, length, own * residual)
-        prior = norm.logpdf(theta, np.log([0.5, 0.5, 1.0, 0.3]), [1, 1, 0.7, 1]).sum()
+        prior = norm.logpdf(theta, np.log([0.1, 0.1, 1.7, 0.5]), [2, 2, 0.7, 1]).sum()
         return GaussianProcess(x, process.y, kernel, (1 - own) * residual).log_marginal_likelihood() + prior
 
     for step in np.concatenate([np.eye(4), -np.eye(4)]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Literal
 
 import torch
@@ -211,10 +212,9 @@ class Classification(Task):
         if recipe.teacher is not None:
             self._teacher = Teacher(recipe.teacher, self.configuration, self.classes, device)
         if isinstance(images := self.splits.train, Images):
-            chosen = Images(images.images[self.train_indices], images.labels[self.train_indices])
             source = self.source
             return MemoryBatches(
-                resized(chosen, self.side),
+                self._sized("train", self.train_indices),
                 source.mean,
                 source.std,
                 device,
@@ -253,7 +253,19 @@ class Classification(Task):
         images = self._evaluated
         chosen = self.eval_indices[world.rank :: world.size]
         if isinstance(images, Images):
-            part = resized(Images(images.images[chosen], images.labels[chosen]), self.side)
+            part = self._sized("test" if self.on == "test" else "train", chosen)
             return memory_evaluation(part, self.source.mean, self.source.std, world.device, self.recipe.channels_last)
         config = resolve_data_config({}, pretrained_cfg=self.configuration)
         return folder_evaluation(images, chosen, config, world.device, workers=self.recipe.workers)
+
+    def _sized(self, part: str, chosen: Tensor) -> Images:
+        """Some images in memory of a part, of this training's side."""
+        images: Images = getattr(self.splits, part)
+        if self.side < self.source.input_size:
+            images = _shrunk(self.recipe.data, self.recipe.data_dir, part, self.side)
+        return resized(Images(images.images[chosen], images.labels[chosen]), self.side)
+
+
+@lru_cache(maxsize=2)  # both parts, for all the short trainings of a search
+def _shrunk(data: str, folder: str | None, part: str, side: int) -> Images:
+    return resized(getattr(load(data, folder), part), side)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,9 @@ from ..console import add_verb, print_rich
 def add_commands(commands: Any) -> None:
     """Add the verb to argparse's subparsers."""
     verb = add_verb(commands, "bench", _bench, "show what a table of finished trainings can tell of search methods")
-    verb.add_argument("table", type=Path, metavar="FILE.json", help="such as Channel-Bench-Macro's; may end in .xz")
+    verb.add_argument(
+        "table", metavar="TABLE", help="a .json or .json.xz such as Channel-Bench-Macro's, or a shipped one's name"
+    )
     verb.add_argument("--plot", metavar="OUT.png", help="also draw its distributions (png, svg or pdf)")
     verb.add_argument("--json", action="store_true", help="print JSON")
 
@@ -67,6 +68,11 @@ def _bench(arguments: argparse.Namespace) -> int:
     )
     if bench.ceiling:
         print("The true accuracy's is the ceiling of any predictor: what the noise of the table's trainings leaves.")
+    for room in bench.headrooms:
+        print(
+            f"uniform rescaling to {room.share:.0%} of the largest MACs: {room.uniform}, {room.macs:,.6g} MACs, "
+            f"{room.accuracy:.3f}; the best of as many is {room.points:.3f} better, without luck"
+        )
     return 0
 
 
@@ -82,4 +88,8 @@ def _facts(bench: Any, correlations: dict[str, Any]) -> dict[str, Any]:
         },
         "noise": bench.noise if bench.ceiling else None,
         "correlations": {name: asdict(each) for name, each in correlations.items()},
+        "headrooms": [
+            {"share": h.share, "uniform": str(h.uniform), "macs": h.macs, "accuracy": h.accuracy, "best": h.best}
+            for h in bench.headrooms
+        ],
     }

@@ -47,7 +47,14 @@ def add_commands(commands: Any) -> None:
     verb.add_argument("--rounds", type=integer(), help="rounds (4)")
     verb.add_argument("--batch", type=integer(), help="codes in a round (16)")
     verb.add_argument("--seed", type=integer(0), help="of the search (0)")
-    verb.add_argument("--enqueue", action="append", metavar="CODE", help="a code to score in the first round; repeat")
+    verb.add_argument(
+        "--enqueue",
+        action="append",
+        metavar="CODE",
+        help="a code to score in the first round; repeat; none scores no other than the searcher's (the uniformly "
+        "rescaled hand-made one)",
+    )
+    verb.add_argument("--confirm", type=integer(0), metavar="K", help="the last K scores retrain the best codes (0)")
     verb.add_argument("--storage", metavar="URL", help="a PostgreSQL or MySQL database instead of a file in the folder")
     verb.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. training.epochs=10; repeat")
     verb.add_argument(
@@ -85,8 +92,10 @@ def _search(arguments: argparse.Namespace) -> int:
     from ..spaces.budgets import parse_budget
     from ..studies.recipe import SearchRecipe
 
-    names = ("space", "budget", "table", "searcher", "rounds", "batch", "seed", "enqueue", "storage", "asynchronous")
+    names = ("space", "budget", "table", "searcher", "rounds", "batch", "seed", "confirm", "storage", "asynchronous")
     given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
+    if arguments.enqueue is not None:
+        given["enqueue"] = "none" if arguments.enqueue == ["none"] else arguments.enqueue
     if arguments.train is not None:
         given["training"] = {"base": arguments.train}
     if arguments.data_dir is not None:
@@ -130,11 +139,10 @@ def _run(folder: Path, recipe: SearchRecipe, executor: Executor) -> int:
     from ..studies.study import Study
 
     searcher, evaluate = recipe.make_searcher(), recipe.make_evaluator(folder / "models")
-    enqueue = [searcher.space.parse(text) for text in recipe.enqueue]
-    for code in enqueue:
-        searcher.space.check(code)
+    enqueue = recipe.enqueued(searcher.space)
     settings = (recipe.rounds, recipe.batch, recipe.storage)
-    with Study(folder, searcher, evaluate, executor, *settings, asynchronous=recipe.asynchronous) as study:
+    modes: Any = {"asynchronous": recipe.asynchronous, "confirm": recipe.confirm}
+    with Study(folder, searcher, evaluate, executor, *settings, **modes) as study:
         if not (folder / RECIPE).exists():
             write_atomically(folder / RECIPE, recipe.dump().encode())
         for code in enqueue if not study.records else ():

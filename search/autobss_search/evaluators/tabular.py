@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import AliasChoices, BaseModel, Field, TypeAdapter, ValidationError
 
 from autobss_zoo.codes import Code
-from autobss_zoo.errors import shown
+from autobss_zoo.errors import did_you_mean, shown
 from autobss_zoo.limits import Number, complaint
 
 from ..errors import SpaceError
@@ -25,6 +25,8 @@ from ..spaces.space import Dimension, Space
 from .evaluator import Evaluator, register_evaluator
 
 _MOST = 10_000_000  # codes, which are all held in memory
+_SHIPPED = Path(__file__).parents[1] / "tables"
+_ENDING = ".json.xz"
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +87,21 @@ def _read(path: Path) -> dict[str, _Entry]:
     return entries
 
 
+def list_tables() -> list[str]:
+    """The names of the tables that come with the package."""
+    return sorted(path.name.removesuffix(_ENDING) for path in _SHIPPED.glob(f"*{_ENDING}"))
+
+
+def _find(table: str | Path) -> Path:
+    """The file of a table, or of one that comes with the package, by its name."""
+    path, name = Path(table), str(table)
+    if path.suffix or path.exists():
+        return path
+    if name not in (known := list_tables()):
+        raise ValueError(f"table {shown(name)}: {did_you_mean(name, known)} Files of your own end in .json or .json.xz")
+    return _SHIPPED / f"{name}{_ENDING}"
+
+
 @register_evaluator("table")
 class Table(Evaluator):
     """A benchmark of trained codes.
@@ -93,7 +110,7 @@ class Table(Evaluator):
     of its trainings (`acc` or `test_acc`), its MACs (`flops`) and, where they are known, its parameters (`params`).
 
     Args:
-        path: The file.
+        table: The file, or the name of a table that comes with the package (`list_tables`).
 
     Attributes:
         path: The file.
@@ -103,13 +120,13 @@ class Table(Evaluator):
         params: Parameters of all codes in the same order; NaN where missing.
 
     Raises:
-        ValueError: If the file is no such table.
+        ValueError: If there is no such table.
     """
 
     needs_space = False
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = path = Path(path)
+    def __init__(self, table: str | Path) -> None:
+        self.path = path = _find(table)
         entries = _read(path)
         keys = np.array([[int(c) for c in key] for key in entries])
         scores = np.array([entry.accuracies for entry in entries.values()], float)
@@ -150,7 +167,8 @@ class Table(Evaluator):
 
     def to_recipe(self) -> dict[str, Any]:
         """As in Evaluator."""
-        return {"file": str(self.path.absolute())}
+        shipped = self.path.parent == _SHIPPED
+        return {"file": self.path.name.removesuffix(_ENDING) if shipped else str(self.path.absolute())}
 
     def make_space(self, space: Any, budget: Mapping[str, Any]) -> Space:
         """As in Evaluator: the codes of the table; the only cost is its macs."""

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from autobss_zoo.codes import Code
 from autobss_zoo.plots import COLOURS, save
 
-from ..evaluators.factorial import noise_variance
+from ..evaluators.factorial import noise_variance, smooth_fit
 from ..evaluators.tabular import Table
+from ..spaces.uniform import uniform_code
 
 BAND = 0.025  # of the MACs, to both sides: what counts as equal
 _CENTRES = np.linspace(0.1, 0.9, 9)  # quantiles of the MACs, around which bands are
 _LEAST = 30  # codes of a band
 _DRAWS = 20  # of noise
+_SHARES = (0.25, 0.5, 0.75)  # of the largest MACs, at which searches are worth something or not
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,30 @@ class Correlations:
     most: float
 
 
+@dataclass(frozen=True)
+class Headroom:
+    """What a search can win over uniform rescaling, at its MACs.
+
+    Attributes:
+        share: Of the largest MACs, which were the budget.
+        uniform: The widest code of equally rescaled widths under it.
+        macs: Its MACs.
+        accuracy: Its accuracy, without its trainings' luck.
+        best: The best accuracy of a code of at most its MACs, without luck.
+    """
+
+    share: float
+    uniform: Code
+    macs: float
+    accuracy: float
+    best: float
+
+    @property
+    def points(self) -> float:
+        """The headroom, in accuracy."""
+        return self.best - self.accuracy
+
+
 @dataclass(frozen=True, eq=False)
 class Bench:
     """What a table holds and how far it can tell methods apart.
@@ -71,6 +99,7 @@ class Bench:
         bands: Rows of `accuracy` that are of equal MACs, around nine quantiles of the MACs.
         of_figures: The correlations of what predicts accuracy at no cost: MACs, and parameters where they are known.
         ceiling: Those of the codes' true accuracy, which no predictor exceeds but by luck; None without a noise.
+        headrooms: At a quarter, a half and three quarters of the largest MACs; none where no smooth fit holds.
     """
 
     table: Table
@@ -80,6 +109,7 @@ class Bench:
     bands: list[np.ndarray]
     of_figures: dict[str, Correlations]
     ceiling: Correlations | None
+    headrooms: list[Headroom]
 
     @classmethod
     def of(cls, table: Table) -> Bench:
@@ -100,7 +130,7 @@ class Bench:
         ceiling = None
         if np.isfinite(variance):
             ceiling = _ceiling(accuracy, variance / scores.shape[1], bands)
-        return cls(table, rows, accuracy, variance**0.5, bands, correlations, ceiling)
+        return cls(table, rows, accuracy, variance**0.5, bands, correlations, ceiling, list(_headrooms(table)))
 
     @property
     def distributions(self) -> dict[str, np.ndarray]:
@@ -108,6 +138,18 @@ class Bench:
         table, rows = self.table, self.rows
         figures = {"MACs": table.macs[rows], "parameters": table.params[rows], "mean accuracy": self.accuracy}
         return {name: values for name, values in figures.items() if np.isfinite(values).all()}
+
+
+def _headrooms(table: Table) -> Iterator[Headroom]:
+    try:
+        values = smooth_fit(table).values
+    except ValueError:
+        return
+    for share in _SHARES:
+        if (uniform := uniform_code(table.space(share))) is not None:
+            own = table.index(uniform)
+            best = values[table.macs <= table.macs[own]].max()
+            yield Headroom(share, uniform, float(table.macs[own]), float(values[own]), float(best))
 
 
 def correlate(figure: np.ndarray, accuracy: np.ndarray, bands: list[np.ndarray]) -> Correlations:

@@ -10,12 +10,16 @@ the observed AND the fantasised values of each Monte Carlo draw.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from scipy.linalg import cholesky, solve_triangular
 from scipy.special import ndtr
 
 from .surrogate import GaussianProcess
 
 DRAWS = 128
+_LOOKED_AT = 500  # candidates at a time
 _LIKELY = 64  # evaluated codes to look for a draw's maximum among, at most
 
 
@@ -29,8 +33,8 @@ def expected_improvement(mean: np.ndarray, std: np.ndarray, tau: np.ndarray | fl
 class Fantasies:
     """Draws of the scores at pending codes, and the process at the candidates given each draw.
 
-    Conditioning on one more code changes means by a rank-one update that is common to all draws, and the variances
-    alike in all of them.
+    Conditioning on codes changes means by an update of low rank that is common to all draws, and the variances alike in
+    all of them.
 
     Args:
         process: The posterior process.
@@ -54,25 +58,28 @@ class Fantasies:
         mean, std = process.predict(candidates)
         self.mean, self.std = np.tile(mean, (draws, 1)), std
         self.tau = np.full(draws, -np.inf if noise_free else process.y.max())
-        self._gains: list[np.ndarray] = []
+        self._gains = np.empty((0, len(candidates)))
 
-    def condition(self, index: int) -> None:
-        """Draw the score of a candidate and condition on it."""
-        covariance = self._process.covariance(self._candidates[[index]], self._candidates, self._whitened)[0]
-        for gain in self._gains:
-            covariance = covariance - gain * gain[index]
-        spread = np.sqrt(max(covariance[index], 1e-12) + self._noise)
-        gain, normal = covariance / spread, self._rng.standard_normal(len(self.tau))
-        self.tau = np.maximum(self.tau, self.mean[:, index] + spread * normal)
-        self.mean += normal[:, None] * gain
-        self.std = np.sqrt(np.maximum(self.std**2 - gain**2, 1e-12))
-        self._gains.append(gain)
+    def condition(self, indices: Sequence[int]) -> None:
+        """Draw the scores of candidates, jointly, and condition on them."""
+        covariance = self._process.covariance(self._candidates[indices], self._candidates, self._whitened)
+        covariance -= self._gains[:, indices].T @ self._gains
+        own = covariance[:, indices] + np.eye(len(indices)) * (self._noise + 1e-10)
+        lower = cholesky(own, lower=True)
+        gains = solve_triangular(lower, covariance, lower=True)
+        normal = self._rng.standard_normal((len(indices), len(self.tau)))
+        drawn = self.mean[:, indices] + (lower @ normal).T
+        self.tau = np.maximum(self.tau, drawn.max(axis=1, initial=-np.inf))
+        self.mean += normal.T @ gains
+        self.std = np.sqrt(np.maximum(self.std**2 - np.square(gains).sum(axis=0), 1e-12))
+        self._gains = np.concatenate([self._gains, gains])
 
-    def expected_improvement(self) -> np.ndarray:
-        """Equation 8 at each candidate, shape (p,)."""
-        out = np.zeros(len(self.std))
+    def expected_improvement(self, indices: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Equation 8 at some candidates, all by default; shape (p,)."""
+        std = self.std[indices]
+        out = np.zeros(len(std))
         for mean, tau in zip(self.mean, self.tau, strict=True):  # by draws: all at once would not fit the cache
-            out += expected_improvement(mean, self.std, tau)
+            out += expected_improvement(mean[indices], std, tau)
         return out / len(self.tau)
 
 
@@ -108,18 +115,28 @@ def select(
     """
     known = np.concatenate([_likely_best(process), pending]) if noisy else pending
     fantasies = Fantasies(process, np.concatenate([known, candidates]), rng, draws, noise_free=noisy)
-    for index in range(len(known)):
-        fantasies.condition(index)
+    if len(known):
+        fantasies.condition(range(len(known)))
+    taken = np.arange(len(known) + len(candidates)) < len(known)
     chosen: list[int] = []
-    taken = np.zeros(len(known) + len(candidates), bool)
-    taken[: len(known)] = True
+    gains = fantasies.expected_improvement()
     for _ in range(n):
         if chosen:
-            fantasies.condition(len(known) + chosen[-1])
-        gains = fantasies.expected_improvement()
-        if gains[~taken].max() < 1e-12:  # no improvement that numbers can tell apart
-            gains = fantasies.mean.mean(axis=0)
-        best = int(np.where(taken, -np.inf, gains).argmax())
-        taken[best] = True
-        chosen.append(best - len(known))
-    return chosen
+            fantasies.condition([chosen[-1]])
+            _lower(gains, fantasies, taken)
+        told_apart = gains[~taken].max() >= 1e-12
+        worth = gains if told_apart else fantasies.mean.mean(axis=0)
+        chosen.append(int(np.where(taken, -np.inf, worth).argmax()))
+        taken[chosen[-1]] = True
+    return [index - len(known) for index in chosen]
+
+
+def _lower(gains: np.ndarray, fantasies: Fantasies, taken: np.ndarray) -> None:
+    """Bring gains up to date where they may be the largest: they only fall as codes are chosen (lazy greedy)."""
+    order, best = np.argsort(np.where(taken, np.inf, -gains), kind="stable"), -np.inf
+    for start in range(0, len(order) - taken.sum(), _LOOKED_AT):
+        part = order[start : start + _LOOKED_AT]
+        if gains[part[0]] <= best:
+            break
+        gains[part] = fantasies.expected_improvement(part)
+        best = max(best, gains[part].max())

@@ -7,11 +7,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtr
 from typing_extensions import override
 
 from autobss_zoo.codes import Code
 
 from ..spaces.space import Space
+from ..spaces.uniform import uniform_code
 from . import candidates, clustering, refining
 from .acquisition import select
 from .fitting import fitted_process
@@ -19,6 +21,7 @@ from .searcher import BATCH, Observation, Searcher, place
 from .surrogate import GaussianProcess, paper_process, representative
 
 PRESETS = ("default", "paper")
+_SURE = 0.97  # the probability that a code is better than the guess, from which on it is answered instead
 _EXPANSIONS, _EXPANDED = 2, 40  # local refinement of the candidates: how often, around how many codes
 
 
@@ -33,6 +36,9 @@ class AutoBSS(Searcher):
     squared exponential kernel fitted with its noise, noisy EI, and the best posterior mean among the evaluated codes as
     the answer.
 
+    By default the uniformly rescaled hand-made network (`spaces.uniform`), a good guess that costs no search, is among
+    the first codes to be scored, and the answer leaves it only where the model is sure that another code is better.
+
     Of more than 256 scores the best 32 are learned from, and 224 that lie evenly over the ranking of the others: an ask
     after 10,000 scores takes about as long as one after 256. Any evaluated code can be the answer.
 
@@ -44,6 +50,7 @@ class AutoBSS(Searcher):
         growth: Whether candidates are grown until no dimension can be increased.
         clustering: Whether codes are chosen among cluster centres; by the preset when None.
         refining: Whether the linear refining is trained; by the preset when None.
+        guess: Whether the uniformly rescaled code is scored first and trusted; by the preset when None.
     """
 
     def __init__(
@@ -56,6 +63,7 @@ class AutoBSS(Searcher):
         growth: bool = True,
         clustering: bool | None = None,
         refining: bool | None = None,
+        guess: bool | None = None,
     ) -> None:
         super().__init__(space, direction, seed)
         if preset not in PRESETS:
@@ -66,10 +74,11 @@ class AutoBSS(Searcher):
         paper = preset == "paper"
         self.clustering = paper if clustering is None else clustering
         self.refining = paper if refining is None else refining
+        self.guess = not paper if guess is None else guess
 
     @override
     def settings(self) -> dict[str, Any]:
-        names = ("preset", "n_candidates", "growth", "clustering", "refining")
+        names = ("preset", "n_candidates", "growth", "clustering", "refining", "guess")
         return {**super().settings(), **{name: getattr(self, name) for name in names}}
 
     @cached_property
@@ -93,20 +102,24 @@ class AutoBSS(Searcher):
             self.__dict__.pop("_scale", None)
 
     def encode(self, positions: np.ndarray) -> np.ndarray:
-        """Codes as the surrogate sees them before the linear refining, shape (n, d).
+        """Codes before the linear refining, shape (n, d).
 
         Z-scores over the candidates, a column for each element (d = m), or, where choices have no order, for each of
         the choices: two different ones are then as far from each other as any other two.
         """
         return self._standard(self.space.values(positions))
 
-    def _encode_codes(self, codes: Iterable[Code]) -> np.ndarray:
-        """`encode` of codes; without their positions, which take long to look up."""
-        return self._standard(np.array([code.values for code in codes]).reshape(-1, self.space.ndim))
-
     def _standard(self, values: np.ndarray) -> np.ndarray:
         mean, deviation = self._scale
         return (self._raw(values) - mean) / deviation
+
+    def _seen(self, values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """Codes, integers of shape (n, m), as the surrogate sees them."""
+        return self._standard(values) @ weight.T
+
+    def _values(self, codes: Iterable[Code]) -> np.ndarray:
+        """Codes as integers of shape (n, m)."""
+        return np.array([code.values for code in codes], np.int64).reshape(-1, self.space.ndim)
 
     def _raw(self, values: np.ndarray) -> np.ndarray:
         ordered, out = self.space.ordered, self._scaled(values.astype(float))
@@ -139,8 +152,8 @@ class AutoBSS(Searcher):
         known = self._learned(observations)
         if not self.refining or len(known) < 2:
             return np.eye(len(self._scale[0]))
-        x = self._encode_codes(o.code for o in known)
-        return refining.train_linear(x, _values(known), np.random.default_rng(self.seed))
+        x = self._standard(self._values(o.code for o in known))
+        return refining.train_linear(x, _scores(known), np.random.default_rng(self.seed))
 
     def _propose(
         self, observations: list[Observation], round: int, n: int, pending: list[Code], rng: np.random.Generator
@@ -150,30 +163,32 @@ class AutoBSS(Searcher):
         paper = self.preset == "paper"
         enough = 2 if round or paper else BATCH  # with so many known results the first round has a model, too
         if len(known) < enough or (round == 0 and paper):
+            first = [self._guess] if self._guess and self._guess.values not in out else []
             pool = self._without(self._centers(self.candidates, round, np.eye(len(self._scale[0]))), out)
             # Codes of all sizes show the trend better than grown ones alone, which are all about as large: those at
             # even places of the round are grown, those at odd ones are not.
-            even = (n + 1 - place(observations, round, pending) % 2) // 2
+            even = (n - len(first) + 1 - (place(observations, round, pending) + len(first)) % 2) // 2
             grown = pool[rng.permutation(len(pool))[: n if paper else even]]
             others = candidates.uniform(self.space, 0 if paper else 4 * n, rng)
-            return list(dict.fromkeys(self.space.decode(np.concatenate([grown, self._without(others, out)]))))
+            rows = np.concatenate([grown, self._without(others, out)])
+            return list(dict.fromkeys([*first, *self.space.decode(rows)]))
         weight = self.refine(observations)
         process = self._process(known, weight)
         pool = self.candidates
         for _ in range(0 if paper else _EXPANSIONS):
             rows = np.concatenate([pool, self.space.encode(o.code for o in known)])
-            mean, std = process.predict(self.encode(rows) @ weight.T)
+            mean, std = process.predict(self._seen(self.space.values(rows), weight))
             best = rows[np.argsort(-(mean + 0.5 * std), kind="stable")[:_EXPANDED]]
             pool = np.unique(np.concatenate([pool, self._around(best, rng)]), axis=0)
         pool = self._without(self._centers(pool, round, weight), out)
-        waiting = self._encode_codes(pending) @ weight.T
-        x = self.encode(pool) @ weight.T
+        x = self._seen(self.space.values(pool), weight)
+        waiting = self._seen(self._values(pending), weight)
         return self.space.decode(pool[select(process, x, min(n, len(pool)), waiting, rng, noisy=not paper)])
 
     def _learned(self, observations: list[Observation]) -> list[Observation]:
         """The scored observations, or those that represent them where there are very many."""
         known = self.scored(observations)
-        return [known[i] for i in representative(_values(known))]
+        return [known[i] for i in representative(_scores(known))]
 
     def _around(self, positions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Further candidates near codes; both of shape (n, m), of different n."""
@@ -191,18 +206,41 @@ class AutoBSS(Searcher):
         return pool[clustering.centers(x, clustering.schedule(round, len(pool)), self.seed)]
 
     def _process(self, known: list[Observation], weight: np.ndarray) -> GaussianProcess:
-        x = self._encode_codes(o.code for o in known) @ weight.T
+        x = self._seen(self._values(o.code for o in known), weight)
         if self.preset == "paper":
-            return paper_process(x, _values(known), np.array([o.round == 0 for o in known]))
-        return fitted_process(x, _values(known))
+            return paper_process(x, _scores(known), np.array([o.round == 0 for o in known]))
+        return fitted_process(x, _scores(known), scores=np.array([o.scores for o in known]))
+
+    def _judged(self, known: list[Observation]) -> np.ndarray:
+        """Posterior means; of the paper the scores."""
+        return super()._judged(known) if self.preset == "paper" else self._posterior(known)[0]
+
+    def _posterior(self, known: list[Observation]) -> tuple[np.ndarray, np.ndarray]:
+        """Of f at evaluated codes the mean, and the probability that it is not below the guess's, if any."""
+        weight = self.refine(known)
+        process = self._process(self._learned(known), weight)
+        x = self._seen(self._values(o.code for o in known), weight)
+        mean, std = process.predict(x)
+        place = next((i for i, o in enumerate(known) if o.code == self._guess), None)
+        if place is None:
+            return mean, np.ones(len(mean))
+        shared = process.covariance(x, x[[place]])[:, 0]
+        spread = np.sqrt(np.maximum(std**2 + std[place] ** 2 - 2 * shared, 1e-12))
+        better = ndtr((mean - mean[place]) / spread)
+        better[place] = 1.0
+        return mean, better
 
     def _recommend(self, known: list[Observation]) -> Code:
         if self.preset == "paper" or len(known) < 2:
             return super()._recommend(known)
-        weight = self.refine(known)
-        process = self._process(self._learned(known), weight)
-        return known[int(process.predict(self._encode_codes(o.code for o in known) @ weight.T)[0].argmax())].code
+        mean, better = self._posterior(known)
+        return known[int(np.where(better >= _SURE, mean, -np.inf).argmax())].code
+
+    @cached_property
+    def _guess(self) -> Code | None:
+        """The code that is good unless scores say otherwise."""
+        return uniform_code(self.space) if self.guess else None
 
 
-def _values(known: list[Observation]) -> np.ndarray:
+def _scores(known: list[Observation]) -> np.ndarray:
     return np.array([o.value for o in known], float)

@@ -38,30 +38,33 @@ class LinearPlusExponential:
         return np.square(a).mean(axis=1) * self.linear + (_BIAS + self.smooth + self.own)
 
 
-# Log-normal priors of (linear, smooth, length, residual): the means, all with standard deviation 1 but the length's .7.
-_PRIOR = np.log([0.5, 0.5, 1.0, 0.3])
-_SPREAD = np.array([1.0, 1.0, 0.7, 1.0])
-
+# Log-normal priors of (linear, smooth, length, residual): medians, and standard deviations of the logarithms. They are
+# wide, and expect noise: where codes hardly differ, trends that are not there would be followed.
+_PRIOR = np.log([0.1, 0.1, 1.7, 0.5])
+_SPREAD = np.array([2.0, 2.0, 0.7, 1.0])
 
 # Of what the smooth kernel does not explain, this share is taken as the code's own and part of f, the rest as the luck
-# of its training. Trainings of different codes cannot tell the two apart; shares of 0.25 to 0.45 were measured alike.
-OWN_SHARE = 0.3
+# of its training. Trainings of different codes cannot tell the two apart.
+OWN_SHARE = 0.02
 
 
-def fitted_process(x: np.ndarray, y: np.ndarray, own: float = OWN_SHARE) -> GaussianProcess:
+def fitted_process(
+    x: np.ndarray, y: np.ndarray, own: float = OWN_SHARE, scores: np.ndarray | None = None
+) -> GaussianProcess:
     """Fit the kernel's variances, its length and the noise: the maximum of marginal likelihood times prior.
 
     Args:
         x: Evaluated codes, shape (n, m).
         y: Their scores, shape (n,).
         own: The share of what the smooth kernel does not explain that is the code's own.
+        scores: Of how many scores each is the mean, shape (n,); of one when None.
     """
     standard = standardize(y)
 
     def process(theta: np.ndarray) -> GaussianProcess:
         linear, smooth, length, residual = np.exp(theta)
         kernel = LinearPlusExponential(linear, smooth, length, own * residual)
-        return GaussianProcess(x, standard, kernel, (1 - own) * residual)
+        return GaussianProcess(x, standard, kernel, (1 - own) * residual, scores)
 
     def loss(theta: np.ndarray) -> float:
         return 0.5 * np.square((theta - _PRIOR) / _SPREAD).sum() - process(theta).log_marginal_likelihood()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +22,7 @@ from ..spaces.space import Space
 from . import candidates
 
 BATCH = 16
+CONFIRMATIONS = 2  # of each of the best codes
 DIRECTIONS = ("maximize", "minimize")
 
 
@@ -31,11 +33,30 @@ class Observation(NamedTuple):
         code: The code.
         value: The mean of its scores; None if all of them failed.
         round: The round that proposed it, from 0; -1 for codes that were known before.
+        scores: How many scores there are.
     """
 
     code: Code
     value: float | None
     round: int = 0
+    scores: int = 1
+
+
+def pooled(observations: Iterable[Observation]) -> list[Observation]:
+    """Observations sorted by code, those of one code as one; failures count where nothing else is known of it."""
+    each: dict[Code, list[Observation]] = {}
+    for observation in observations:
+        each.setdefault(observation.code, []).append(observation)
+    return [_pooled(each[code]) for code in sorted(each)]
+
+
+def _pooled(same: list[Observation]) -> Observation:
+    first, scored = same[0], [o for o in same if o.value is not None]
+    if len(same) == 1 or not scored:
+        return first
+    scores = sum(o.scores for o in scored)
+    mean = sum(o.value * o.scores for o in scored if o.value is not None) / scores
+    return first._replace(value=mean, scores=scores)
 
 
 def place(observations: Iterable[Observation], round: int, pending: Sequence[Code]) -> int:
@@ -93,7 +114,7 @@ class Searcher(ABC):
         """The codes to score next, as a pure function of the arguments, the space and the settings.
 
         Args:
-            observations: Evaluated codes, in any order.
+            observations: Evaluated codes, in any order; a code can be there several times.
             round: The round, from 0. Its codes that are evaluated, and those that are pending, have its first places.
             n: How many codes.
             pending: Codes under evaluation, in any order.
@@ -104,7 +125,7 @@ class Searcher(ABC):
         Raises:
             SpaceError: If none exist.
         """
-        observations = sorted(observations, key=lambda o: o.code)
+        observations = pooled(observations)
         pending = sorted(pending)
         known = {o.code for o in observations} | set(pending)
         rng = np.random.default_rng([self.seed, round, place(observations, round, pending)])
@@ -171,11 +192,32 @@ class Searcher(ABC):
         Raises:
             ValueError: If there is no score yet.
         """
-        known = sorted((o for o in observations if o.value is not None), key=lambda o: o.code)
+        known = [o for o in pooled(observations) if o.value is not None]
         if not known:
             raise ValueError("no score was told yet")
         with threadpool_limits(1):
             return self._recommend(known)
+
+    def confirm(self, observations: Iterable[Observation], n: int) -> list[Code]:
+        """Which codes to score again, with other seeds, before the answer: the most promising, each once or twice.
+
+        Args:
+            observations: Those to judge by, in any order.
+            n: How many scores.
+
+        Returns:
+            `n` codes, some of them twice; none if there is no score yet.
+        """
+        known = [o for o in pooled(observations) if o.value is not None]
+        if not known:
+            return []
+        with threadpool_limits(1):
+            order = np.argsort(-self._judged(known), kind="stable")[: -(-n // CONFIRMATIONS)].tolist()
+        return [known[i].code for i in itertools.islice(itertools.cycle(order), n)]
+
+    def _judged(self, known: list[Observation]) -> np.ndarray:
+        """How good codes are taken to be by what is known, larger is better, shape (n,). Here their scores."""
+        return np.array([self.signed(o.value) for o in known if o.value is not None])
 
     def _recommend(self, known: list[Observation]) -> Code:
         return self.best(known).code

@@ -37,7 +37,7 @@ class Session:
     def observations(self) -> list[Observation]:
         """What was told so far, sorted by code; of a code that was told more than once the mean."""
         return [
-            Observation(code, float(np.mean(values)) if values else None, self._rounds.get(code, -1))
+            Observation(code, float(np.mean(values)) if values else None, self._rounds.get(code, -1), len(values) or 1)
             for code, values in sorted(self._values.items())
         ]
 

@@ -55,12 +55,16 @@ class GaussianProcess:
         y: Their standardised accuracies, shape (n,).
         kernel: The prior covariance.
         noise: The variance of a score, eta^2.
+        scores: Of how many scores each accuracy is the mean, shape (n,); of one when None.
     """
 
-    def __init__(self, x: np.ndarray, y: np.ndarray, kernel: Kernel, noise: float) -> None:
+    def __init__(
+        self, x: np.ndarray, y: np.ndarray, kernel: Kernel, noise: float, scores: np.ndarray | None = None
+    ) -> None:
         self.x, self.y, self.kernel, self.noise = x, y, kernel, noise
         covariance = kernel(x, x)
-        covariance[np.diag_indices(len(x))] += noise + 1e-8  # the latter for codes that are nearly equal
+        # Something small for codes that are nearly equal.
+        covariance[np.diag_indices(len(x))] += noise / (1 if scores is None else scores) + 1e-8
         self._lower = cholesky(covariance, lower=True)
         self._alpha = cho_solve((self._lower, True), y)
 

@@ -27,6 +27,7 @@ class Agenda:
         ledger: Where they are written.
         rounds, batch: Rounds, and codes in each.
         asynchronous: Whether codes are asked for one by one.
+        confirm: How many of the scores, the last ones, are of the best codes again.
         patiently: Calls the ledger.
         say: Told what happened: its kind and a text.
     """
@@ -38,11 +39,13 @@ class Agenda:
         rounds: int,
         batch: int,
         asynchronous: bool,
+        confirm: int,
         patiently: Patience,
         say: Callable[[str, str], None],
     ) -> None:
         self.searcher, self.ledger, self.rounds, self.batch = searcher, ledger, rounds, batch
         self.asynchronous, self._patiently, self._say = asynchronous, patiently, say
+        self._confirm, self._new = confirm, rounds * batch - confirm
         self._exhausted = False
 
     def due(self, submitted: Container[int], slots: int) -> Iterator[Record]:
@@ -54,12 +57,19 @@ class Agenda:
         if self.asynchronous:
             for _ in range(slots - len(waiting)):
                 yield from self._ask()
+            yield from self._again()
         elif not submitted:
-            done = Counter(r.round for r in records if r.state != "waiting")
-            for round in (r for r in range(self.rounds) if done[r] < self.batch):
+            done = Counter(r.round for r in records if r.state != "waiting" and r.source != "confirmation")
+            for round in (r for r in range(self.rounds) if done[r] < self._size(r)):
                 if due := self._open(round):
                     yield from due
                     return
+            yield from self._left(waiting)
+            yield from self._again()
+
+    def _size(self, round: int) -> int:
+        """How many codes a round has."""
+        return min(self.batch, max(0, self._new - round * self.batch))
 
     def _left(self, records: list[Record]) -> list[Record]:
         """Without those that a killed driver found to have failed too often."""
@@ -70,14 +80,14 @@ class Agenda:
     def _open(self, round: int) -> Iterable[Record]:
         """A round's trials that have no score, the missing ones written as they are taken; none if there are none."""
         records = self._patiently(self.ledger.records)
-        mine = [r for r in records if r.round == round]
-        if len(mine) < self.batch and not any(r.source == "searcher" for r in mine):
-            mine += self._claim(round, self.batch - len(mine))  # a round that is under way takes no more
+        size, mine = self._size(round), [r for r in records if r.round == round and r.source != "confirmation"]
+        if len(mine) < size and not any(r.source == "searcher" for r in mine):
+            mine += self._claim(round, size - len(mine))  # a round that is under way takes no more
         enqueued = [r.code for r in mine if r.source == "enqueued"]
         missing: dict[Code, int] = {}
-        if len(mine) < self.batch:
+        if len(mine) < size:
             before = [r.observation for r in records if r.round < round]
-            codes = self._propose(before, round, self.batch - len(enqueued), enqueued)
+            codes = self._propose(before, round, size - len(enqueued), enqueued)
             seeds = itertools.count(round * self.batch + len(enqueued))
             written = {r.code for r in mine}
             missing = {code: seed for code, seed in zip(codes, seeds, strict=False) if code not in written}
@@ -90,8 +100,8 @@ class Agenda:
     def _ask(self) -> list[Record]:
         """The next trial of an asynchronous study, if there is one."""
         records = self._patiently(self.ledger.records)
-        number = sum(r.round >= 0 for r in records)
-        if number >= self.rounds * self.batch:
+        number = sum(r.round >= 0 and r.source != "confirmation" for r in records)
+        if number >= self._new:
             return []
         round = number // self.batch
         if claimed := self._claim(round, 1):
@@ -100,15 +110,30 @@ class Agenda:
         pending = [r.code for r in records if r.state == "waiting"]
         return [self._add(code, round, number) for code in self._propose(before, round, 1, pending)]
 
-    def _add(self, code: Code, round: int, seed: int) -> Record:
+    def _again(self) -> Iterator[Record]:
+        """The best codes with further seeds, once all others have their scores; those that are not written."""
+        records = self._patiently(self.ledger.records)
+        others = [r for r in records if r.source != "confirmation"]
+        written = {(r.code, r.seed) for r in records if r.source == "confirmation"}
+        if len(written) >= self._confirm or any(r.state == "waiting" for r in others):
+            return
+        codes = self.searcher.confirm((r.observation for r in others), self._confirm)
+        missing = [pair for pair in zip(codes, itertools.count(self._new)) if pair not in written]
+        if missing:
+            self._say("round", f"confirmation: {len(missing)} scores of the best codes with other seeds")
+        for code, seed in missing:
+            yield self._add(code, self.rounds, seed, "confirmation")
+
+    def _add(self, code: Code, round: int, seed: int, source: str = "searcher") -> Record:
         """Write a trial, once."""
 
         def written() -> Record | None:
-            return next((r for r in reversed(self.ledger.records()) if r.code == code), None)
+            same = (r for r in reversed(self.ledger.records()) if r.code == code and r.source == source)
+            return next((r for r in same if r.seed == seed), None)
 
         def write() -> Record:
             if written() is None:  # else it was, although an error was reported
-                self.ledger.add(code, round, "searcher", seed)
+                self.ledger.add(code, round, source, seed)
             return cast(Record, written())
 
         return self._patiently(write)

@@ -47,6 +47,7 @@ class Description(BaseModel):
         batch: Codes in a round.
         evaluator: What the evaluator says of itself.
         asynchronous: Whether codes are asked for one by one.
+        confirm: How many of the scores are of the best codes again.
         rounds: How many rounds there are in all.
         storage: An SQLAlchemy URL; study.db in the folder when None.
         setting: What the codes' networks are counted with; the families' own when None.
@@ -64,6 +65,7 @@ class Description(BaseModel):
     batch: Positive
     evaluator: Any
     asynchronous: bool = False
+    confirm: Annotated[int, Field(ge=0)] = 0
     rounds: Positive
     storage: str | None = None
     setting: dict[str, int | None] | None = None
@@ -74,7 +76,8 @@ class Description(BaseModel):
     @property
     def identity(self) -> dict[str, Any]:
         """What a resumed study must have in common with the one that was started, as plain values."""
-        names = ("space", "searcher", "batch", "evaluator", *(["asynchronous"] if self.asynchronous else []))
+        modes = [name for name in ("asynchronous", "confirm") if getattr(self, name)]
+        names = ("space", "searcher", "batch", "evaluator", *modes)
         return json.loads(json.dumps({name: getattr(self, name) for name in names}))
 
     @property

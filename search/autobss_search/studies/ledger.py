@@ -2,8 +2,8 @@
 
 Optuna's dashboard, plots, importances, dataframes and `enqueue_trial` work on it. It is the ledger and not the loop:
 its own samplers would propose one trial at a time, after the trial exists. Trials carry user attributes: code, round,
-source ("searcher", "enqueued" or "known"), seed, costs, seconds, the errors of failed attempts, and the folder of the
-trained network where one is kept.
+source ("searcher", "enqueued", "known" or "confirmation"), seed, costs, seconds, the errors of failed attempts, and the
+folder of the trained network where one is kept.
 """
 
 from __future__ import annotations

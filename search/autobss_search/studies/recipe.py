@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from autobss_zoo.codes import Code
 from autobss_zoo.errors import RecipeError, did_you_mean, shown
 from autobss_zoo.limits import Seed, Text, Whole, complaint
 from autobss_zoo.recipes import resolve
@@ -18,6 +19,7 @@ from ..searchers import BATCH, AutoBSS, LocalSearch, RandomSearch, RegularizedEv
 from ..spaces.budgets import parse_budget
 from ..spaces.declared import list_spaces, read_space
 from ..spaces.space import Space
+from ..spaces.uniform import uniform_code
 
 SEARCHERS: dict[str, Any] = {
     "autobss": AutoBSS,
@@ -62,7 +64,9 @@ class SearchRecipe(BaseModel):
             are short for the first two.
         searcher: autobss, paper, random, evolution or local.
         rounds, batch, seed: Of the search.
-        enqueue: Codes to score in the first round, such as the hand-made one.
+        enqueue: Codes to score in the first round. When left out, the uniformly rescaled hand-made network: at the
+            hand-made network's own cost that network itself. "none" scores none, and does not trust it either.
+        confirm: So many of the scores, the last ones, are of the best codes again, trained with other seeds.
         storage: An SQLAlchemy URL; a file in the study's folder when None.
         asynchronous: Ask for a code whenever a worker is free, instead of in rounds.
     """
@@ -76,7 +80,8 @@ class SearchRecipe(BaseModel):
     rounds: Count = Field(4, le=100_000)
     batch: Count = Field(BATCH, le=10_000)
     seed: Seed = 0
-    enqueue: tuple[Text, ...] = ()
+    enqueue: tuple[Text, ...] | Literal["none"] | None = None
+    confirm: Annotated[Whole, Field(ge=0)] = 0
     storage: Text | None = None
     asynchronous: Annotated[bool, BeforeValidator(_flag)] = False
 
@@ -93,6 +98,8 @@ class SearchRecipe(BaseModel):
             raise ValueError(f"space: expected a name or a file; declared: {', '.join(list_spaces())}")
         if self.searcher not in SEARCHERS:
             raise ValueError(f"searcher: {shown(self.searcher)}: {did_you_mean(self.searcher, SEARCHERS)}")
+        if self.confirm >= (scores := self.rounds * self.batch):
+            raise ValueError(f"confirm: expected fewer than the {scores} scores of the rounds, got {self.confirm}")
         return self
 
     @classmethod
@@ -125,7 +132,8 @@ class SearchRecipe(BaseModel):
     def dump(self) -> str:
         """The recipe as YAML that means the same in any folder and after a space's file has changed."""
         values = {name: value for name, value in self.model_dump().items() if value}
-        values["enqueue"] = list(self.enqueue)
+        if isinstance(self.enqueue, tuple):
+            values["enqueue"] = list(self.enqueue)
         values["score"] = {"kind": self.score["kind"], **self.make_evaluator().to_recipe()}
         if self.space is not None:
             values["space"] = read_space(self.space)
@@ -142,7 +150,22 @@ class SearchRecipe(BaseModel):
 
     def make_searcher(self) -> Searcher:
         """The searcher over the space."""
-        return SEARCHERS[self.searcher](self.make_space(), seed=self.seed)
+        unguided = {"guess": False} if self.enqueue == "none" and self.searcher == "autobss" else {}
+        return SEARCHERS[self.searcher](self.make_space(), seed=self.seed, **unguided)
+
+    def enqueued(self, space: Space) -> list[Code]:
+        """The codes to score in the first round.
+
+        Raises:
+            CodeError: If a text is no code of the space's family.
+            SpaceError: If a code is not in the space.
+        """
+        if self.enqueue is None:
+            return [code] if (code := uniform_code(space)) else []
+        codes = [space.parse(text) for text in self.enqueue] if self.enqueue != "none" else []
+        for code in codes:
+            space.check(code)
+        return codes
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

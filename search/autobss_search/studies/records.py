@@ -24,7 +24,7 @@ class Record:
         number: The trial's number in the storage.
         code: The code.
         round: The round that it belongs to, from 0; -1 if its score was known before.
-        source: "searcher"; "enqueued" or "known" by a user.
+        source: "searcher"; "enqueued" or "known" by a user; "confirmation" if the code was scored before.
         seed: Of its training.
         state: "waiting", "complete" or "failed".
         value: The score; None if there is none.
@@ -59,7 +59,7 @@ class Attributes(BaseModel):
 
     code: str
     round: Annotated[int, Field(ge=-1)]
-    source: Literal["searcher", "enqueued", "known"]
+    source: Literal["searcher", "enqueued", "known", "confirmation"]
     seed: Annotated[int, Field(ge=0)]
     costs: dict[str, int | float]
     seconds: float | None = None

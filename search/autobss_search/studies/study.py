@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autobss_zoo.codes import Code
 
@@ -49,6 +49,7 @@ class Study:
         storage: An SQLAlchemy URL of a PostgreSQL or MySQL database; study.db in the folder when None.
         on_event: Called with a line of text whenever something happened that a user wants to know.
         asynchronous: Ask for a code whenever a worker is free, instead of for a round when the round before is done.
+        confirm: So many of the scores, the last ones, are of the best codes again, with other seeds.
 
     Raises:
         StudyError: If another driver runs the study, the folder holds another one or is damaged, or there can be no
@@ -71,18 +72,22 @@ class Study:
         storage: str | None = None,
         on_event: Callable[[str], None] | None = None,
         asynchronous: bool = False,
+        confirm: int = 0,
     ) -> None:
         for name, value in (("rounds", rounds), ("batch", batch)):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name}: expected a positive integer, got {value!r}")
+        if not isinstance(confirm, int) or not 0 <= confirm < rounds * batch:
+            raise ValueError(f"confirm: expected an integer from 0 to {rounds * batch - 1}, got {confirm!r}")
         self.folder, self.searcher, self.rounds, self.batch = Path(folder), searcher, rounds, batch
         self._evaluator, self._executor = as_evaluator(evaluate), executor or InProcess()
         self.on_event = on_event or (lambda text: None)
-        description = describe_study(searcher, self._evaluator, rounds, batch, storage, asynchronous)
+        description = describe_study(searcher, self._evaluator, rounds, batch, storage, asynchronous, confirm)
         self.ledger = Ledger(self.folder, searcher.space, description)
         self._journal = Journal(self.folder)
         self._patiently = Patience(lambda text: self._say("fault", text))
-        self._agenda = Agenda(searcher, self.ledger, rounds, batch, asynchronous, self._patiently, self._say)
+        modes = (asynchronous, confirm)
+        self._agenda = Agenda(searcher, self.ledger, rounds, batch, *modes, self._patiently, self._say)
         self._cause: BaseException | None = None
 
     @classmethod
@@ -101,9 +106,9 @@ class Study:
         told = Description.read(folder)
         evaluate = make_evaluator(told, folder)
         searcher = make_searcher(told.searcher, make_space(told, evaluate))
-        return cls(
-            folder, searcher, evaluate, executor, told.rounds, told.batch, told.storage, asynchronous=told.asynchronous
-        )
+        settings = (told.rounds, told.batch, told.storage)
+        modes: Any = {"asynchronous": told.asynchronous, "confirm": told.confirm}
+        return cls(folder, searcher, evaluate, executor, *settings, **modes)
 
     def __enter__(self) -> Study:
         return self

@@ -25,7 +25,13 @@ _FOREIGN = (AutoBSSError, OSError, TypeError, ValueError, LookupError, Attribute
 
 
 def describe_study(
-    searcher: Searcher, evaluator: Evaluator, rounds: int, batch: int, storage: str | None, asynchronous: bool
+    searcher: Searcher,
+    evaluator: Evaluator,
+    rounds: int,
+    batch: int,
+    storage: str | None,
+    asynchronous: bool,
+    confirm: int,
 ) -> Description:
     """The description of a study; arguments as of `Study`.
 
@@ -52,6 +58,7 @@ def describe_study(
         batch=batch,
         storage=storage,
         asynchronous=asynchronous,
+        confirm=confirm,
         score=_told(evaluator),
         models=evaluator.models,
         costs={name: Cost(function=place, monotone=m) for name, (place, m) in places.items() if place},

@@ -1,0 +1,57 @@
+"""Codes trained from scratch by the thousand: what tables and surrogates of benchmarks are made of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.progress import Progress
+
+from autobss_search.evaluators.training import Training
+from autobss_search.executors import Job
+from autobss_search.executors.processes import LocalProcesses
+from autobss_zoo.codes import Code
+
+Key = tuple[str, int]
+
+
+def train_all(training: Training, wanted: Iterable[tuple[Code, int]], kept: Path, workers: int) -> dict[Key, float]:
+    """The scores of codes by their texts and seeds; what was trained before is read from the file `kept`.
+
+    Args:
+        training: What trains them.
+        wanted: Codes and seeds.
+        kept: A line of JSON a training, written as they end: an interrupted run goes on.
+        workers: Trainings side by side.
+
+    Raises:
+        RuntimeError: If a training fails.
+    """
+    wanted, done = list(wanted), read(kept)
+    missing = [(code, seed) for code, seed in wanted if (str(code), seed) not in done]
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with kept.open("a", encoding="utf-8") as file, Progress() as progress:
+        task = progress.add_task(kept.stem, total=len(missing))
+        jobs = [Job(i, code, seed) for i, (code, seed) in enumerate(missing)]
+        for outcome in LocalProcesses(workers).outcomes(training, jobs):
+            code, seed = missing[outcome.id]
+            if outcome.value is None:
+                raise RuntimeError(f"{code}, seed {seed}: {outcome.error}")
+            done[str(code), seed] = outcome.value
+            file.write(json.dumps([str(code), seed, outcome.value]) + "\n")
+            file.flush()
+            progress.advance(task)
+    return {(str(code), seed): done[str(code), seed] for code, seed in wanted}
+
+
+def read(kept: Path) -> dict[Key, float]:
+    """The trainings that a file holds; a line that a kill cut short is none."""
+    done: dict[Key, float] = {}
+    for line in kept.read_text(encoding="utf-8").splitlines() if kept.exists() else ():
+        try:
+            code, seed, value = json.loads(line)
+        except ValueError:
+            continue
+        done[code, seed] = value
+    return done
