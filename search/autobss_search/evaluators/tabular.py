@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import lzma
 import math
 import re
 from collections.abc import Mapping
@@ -12,21 +11,21 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import AliasChoices, BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import AliasChoices, BaseModel, Field
 
 from autobss_zoo.codes import Code
-from autobss_zoo.errors import did_you_mean, shown
-from autobss_zoo.limits import Number, complaint
+from autobss_zoo.limits import Number
 
 from ..errors import SpaceError
 from ..spaces.amounts import Multiple, parse_bounds
 from ..spaces.budgets import Constraint
 from ..spaces.space import Dimension, Space
 from .evaluator import Evaluator, register_evaluator
+from .shelves import Shelf, read_json
 
 _MOST = 10_000_000  # codes, which are all held in memory
-_SHIPPED = Path(__file__).parents[1] / "tables"
-_ENDING = ".json.xz"
+TABLES = Shelf("table")
+"""The tables that there are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,34 +71,12 @@ _Entries = Annotated[dict[Annotated[str, Field(pattern=r"^[0-9]+$")], _Entry], F
 def _read(path: Path) -> dict[str, _Entry]:
     """The file's entries, whose keys have the same length, and which have as many accuracies each."""
     expected = f"{path}: expected an object of keys of digits, each with acc or test_acc (a list) and flops"
-    opened: Any = lzma.open if path.suffix == ".xz" else open
-    try:
-        with opened(path, "rb") as file:
-            entries: dict[str, _Entry] = TypeAdapter(_Entries).validate_json(file.read())
-    except ValidationError as error:
-        raise ValueError(f"{expected}: {complaint(error, ())}") from None
-    except (lzma.LZMAError, EOFError) as error:
-        raise ValueError(f"{expected}: {error}") from None
+    entries: dict[str, _Entry] = read_json(path, _Entries, expected)
     if len({(len(key), len(entry.accuracies)) for key, entry in entries.items()}) > 1:
         raise ValueError(f"{expected}: keys of different lengths, or not as many accuracies of each code")
     if (size := math.prod(len(set(column)) for column in zip(*entries, strict=True))) > _MOST:
         raise ValueError(f"{expected}: its digits make {size:,} codes, over {_MOST:,}")
     return entries
-
-
-def list_tables() -> list[str]:
-    """The names of the tables that come with the package."""
-    return sorted(path.name.removesuffix(_ENDING) for path in _SHIPPED.glob(f"*{_ENDING}"))
-
-
-def _find(table: str | Path) -> Path:
-    """The file of a table, or of one that comes with the package, by its name."""
-    path, name = Path(table), str(table)
-    if path.suffix or path.exists():
-        return path
-    if name not in (known := list_tables()):
-        raise ValueError(f"table {shown(name)}: {did_you_mean(name, known)} Files of your own end in .json or .json.xz")
-    return _SHIPPED / f"{name}{_ENDING}"
 
 
 @register_evaluator("table")
@@ -110,7 +87,7 @@ class Table(Evaluator):
     of its trainings (`acc` or `test_acc`), its MACs (`flops`) and, where they are known, its parameters (`params`).
 
     Args:
-        table: The file, or the name of a table that comes with the package (`list_tables`).
+        table: The file, or the name of a table that comes with the package (`TABLES.names()`).
 
     Attributes:
         path: The file.
@@ -126,7 +103,7 @@ class Table(Evaluator):
     needs_space = False
 
     def __init__(self, table: str | Path) -> None:
-        self.path = path = _find(table)
+        self.path = path = TABLES.find(table)
         entries = _read(path)
         keys = np.array([[int(c) for c in key] for key in entries])
         scores = np.array([entry.accuracies for entry in entries.values()], float)
@@ -159,21 +136,15 @@ class Table(Evaluator):
     @classmethod
     def from_recipe(cls, settings: Mapping[str, Any], models: Path | None) -> Table:
         """As in Evaluator; the settings are the `file`."""
-        if settings.keys() != {"file"}:
-            raise ValueError(f"score: a table has the key file, got {', '.join(map(str, settings)) or 'none'}")
-        if not isinstance(settings["file"], str) or not settings["file"]:
-            raise ValueError(f"score: file: expected a table's file, got {shown(settings['file'])}")
-        return cls(settings["file"])
+        return cls(TABLES.from_recipe(settings))
 
     def to_recipe(self) -> dict[str, Any]:
         """As in Evaluator."""
-        shipped = self.path.parent == _SHIPPED
-        return {"file": self.path.name.removesuffix(_ENDING) if shipped else str(self.path.absolute())}
+        return TABLES.to_recipe(self.path)
 
     def make_space(self, space: Any, budget: Mapping[str, Any]) -> Space:
         """As in Evaluator: the codes of the table; the only cost is its macs."""
-        if space is not None:
-            raise SpaceError(f"space: a table's codes are its own; leave {space!r} out")
+        TABLES.check_no_space(space)
         if odd := budget.keys() - {"macs"}:
             raise SpaceError(f"budget: expected macs, got {', '.join(sorted(odd))}")
         lower, upper = parse_bounds(budget["macs"]) if budget.get("macs") is not None else (0.0, None)
