@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+from machine import machine
 from rich.progress import Progress
 
 from autobss_search.evaluators.training import Training
@@ -55,3 +57,26 @@ def read(kept: Path) -> dict[Key, float]:
             continue
         done[code, seed] = value
     return done
+
+
+def card(name: str, what: str, training: Training, facts: Iterable[str], again: str, rest: str = "") -> str:
+    """A benchmark's card, in Markdown.
+
+    Args:
+        name: The benchmark's.
+        what: Holds what, in a paragraph.
+        training: What trained its codes.
+        facts: Measured, a sentence or more each.
+        again: The command that makes it.
+        rest: A section more.
+    """
+    recipe: Any = training.load()
+    protocol = (
+        f"Protocol: recipe `{training.to_recipe()['base']}`. Fashion-MNIST at {recipe.input_size}x{recipe.input_size} "
+        f"pixels, {recipe.train_images:,} images, epochs: {recipe.epochs}, {recipe.batch_size} images a batch; tested "
+        f"on the {recipe.holdout:.0%} of the training images that are held out."
+    )
+    licence = "Licence: Apache-2.0, as the package. Fashion-MNIST's images are under MIT's."
+    made = f"To make it again: `{again}`, which goes on where it was."
+    lines = "".join(f"- {fact}\n" for fact in (protocol, *facts, licence, made))
+    return f"# {name}\n\n{what}\n\n{lines}{rest}\nTrained on {machine()}.\n"

@@ -16,14 +16,13 @@ import json
 import lzma
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from ground_truth import train_all
+from ground_truth import card, train_all
 from machine import machine
 
 from autobss_search.evaluators.factorial import noise_variance
-from autobss_search.evaluators.tabular import Table
+from autobss_search.evaluators.tabular import TABLES, Table
 from autobss_search.evaluators.training import Training
 from autobss_search.reports.benches import Bench, Correlation
 from autobss_zoo.codes import Code
@@ -32,7 +31,6 @@ from autobss_zoo.families.widths import Widths
 
 NETWORKS = {"plain": "bench/widths", "mobilenet": "bench/widths.mobilenet"}
 CHOICES, SEEDS = 4, (0, 1, 2)
-TABLES = Path(__file__).parents[1] / "search" / "autobss_search" / "tables"
 
 
 def main() -> None:
@@ -63,7 +61,7 @@ def main() -> None:
     if options.again:
         rows = np.sort(np.random.default_rng(1).permutation(len(codes))[: len(codes) // 10])
         compare(
-            Table(TABLES / f"widths_{options.network}.json.xz").scores[rows],
+            Table(TABLES.file(f"widths_{options.network}")).scores[rows],
             trained(f"{options.network}-again", rows, (3,)),
         )
         return
@@ -78,11 +76,13 @@ def main() -> None:
             "".join(map(str, key)): {"acc": own, "flops": int(macs), "params": int(params)}
             for key, own, macs, params in zip(digits.tolist(), scores.tolist(), cost.macs, cost.params, strict=True)
         }
-        TABLES.mkdir(exist_ok=True)
-        path = TABLES / f"widths_{options.network}.json.xz"
+        path = TABLES.file(f"widths_{options.network}")
+        path.parent.mkdir(exist_ok=True)
         with lzma.open(path, "wt", preset=9) as file:
             json.dump(entries, file)
-        (TABLES / f"widths_{options.network}.md").write_text(card(options.network, family, training, Table(path)))
+        path.with_name(f"widths_{options.network}.md").write_text(
+            described(options.network, family, training, Table(path)), encoding="utf-8"
+        )
 
 
 def compare(table: np.ndarray, again: np.ndarray) -> None:
@@ -96,17 +96,17 @@ def compare(table: np.ndarray, again: np.ndarray) -> None:
     )
 
 
-def card(network: str, family: Widths, training: Training, table: Table) -> str:
+def described(network: str, family: Widths, training: Training, table: Table) -> str:
     """The table's card, in Markdown."""
     bench, n, seeds = Bench.of(table), len(table.scores), len(SEEDS)
-    recipe: Any = training.load()
     macs, ceiling, means = bench.of_figures["MACs"], bench.ceiling, bench.accuracy
     assert ceiling is not None
-    again = f"python benchmarks/width_bench.py --network {network}"
+    what = (
+        f"All {n:,} networks of six widths with four choices each. A digit d of a key keeps ceil(d/4) of a layer's "
+        f"channels in\n`{Code(family.name, family.original)}`. `acc`: accuracies in percent of trainings from scratch "
+        f"with the seeds 0 to {seeds - 1}; `flops`: MACs; `params`: parameters."
+    )
     facts = [
-        f"Protocol: recipe `{NETWORKS[network]}`. Fashion-MNIST at {recipe.input_size}x{recipe.input_size} pixels, "
-        f"{recipe.train_images:,} images, epochs: {recipe.epochs}; tested on the {recipe.holdout:.0%} of the training "
-        "images that are held out.",
         f"Mean accuracies: {means.min():.2f} to {means.max():.2f}, standard deviation {means.std():.2f}. Noise of a "
         f"training: {bench.noise:.2f}; of a mean of {seeds}: {bench.noise / seeds**0.5:.2f}, "
         f"{bench.noise**2 / seeds / means.var():.1%} of the variance of the means.",
@@ -116,20 +116,10 @@ def card(network: str, family: Widths, training: Training, table: Table) -> str:
         "By how many points the best code is better than uniform rescaling at its MACs, without luck: "
         + ", ".join(f"{room.points:.2f} at {room.share:.0%}" for room in bench.headrooms)
         + " of the largest MACs.",
-        "Licence: Apache-2.0, as the package. Fashion-MNIST's images are under MIT's.",
-        f"To make it again: `{again} --publish`, which goes on where it was. With `--again` instead, a tenth of the codes "
-        "is trained with another seed and compared.",
+        "Trained again: `--again` trains a tenth of the codes with another seed and compares.",
     ]
-    lines = "".join(f"- {fact}\n" for fact in facts)
-    return f"""# widths_{network}
-
-All {n:,} networks of six widths with four choices each. A digit d of a key keeps ceil(d/4) of a layer's channels in
-`{Code(family.name, family.original)}`. `acc`: accuracies in percent of trainings from scratch with the seeds 0 to
-{seeds - 1}; `flops`: MACs; `params`: parameters.
-
-{lines}
-Trained on {machine()}.
-"""
+    again = f"python benchmarks/width_bench.py --network {network} --publish"
+    return card(f"widths_{network}", what, training, facts, again)
 
 
 def equal(macs: np.ndarray, n: int) -> np.ndarray:
