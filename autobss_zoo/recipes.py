@@ -24,7 +24,7 @@ FILES = (".yaml", ".yml")
 """What the names of files end in, where a name could stand, too."""
 
 _PATHS = ("data_dir",)
-_TABLES = ("file", "table")
+_TABLES = ("file", "table", "surrogate")
 _PATHS_OR_NAMES = ("base", "space", "training", "weights", "backbone_weights", "teacher")
 _LONGEST_CHAIN = 16  # of bases
 

@@ -143,7 +143,7 @@ def publish(plan: Plan, trainings: dict[Code, list[float]], path: Path) -> str:
             partial.inputs(partial.codes), np.nanmean(partial.scores, axis=1)
         )
         guesses = {
-            "the surrogate": partial.values(held_out),
+            "the surrogate": partial.means(held_out),
             "boosted trees": trees.predict(partial.inputs(held_out)),
             "MACs": np.polyval(np.polyfit(*macs_and_means(partial), 1), partial.inputs(held_out)[:, -1]),
         }
@@ -165,7 +165,7 @@ def described(plan: Plan, surrogate: Surrogate, guesses: dict[str, np.ndarray], 
     for share in SHARES:
         space = plan.space(share)
         if (rescaled := uniform_code(space)) is not None:
-            own, found = surrogate.values([rescaled, surrogate.best(space)])
+            own, found = surrogate.means([rescaled, surrogate.best(space)])
             rooms.append(f"{found - own:.2f} at {space.constraints[0].upper:,.0f} MACs (`{rescaled}`, {own:.2f})")
     facts = [
         f"Codes: {len(means):,} of space `{plan.name}`, at most {plan.space().constraints[0].upper:,.0f} MACs and at "

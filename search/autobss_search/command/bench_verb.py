@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -14,9 +15,9 @@ from ..console import add_verb, print_rich
 
 def add_commands(commands: Any) -> None:
     """Add the verb to argparse's subparsers."""
-    verb = add_verb(commands, "bench", _bench, "show what a table of finished trainings can tell of search methods")
+    verb = add_verb(commands, "bench", _bench, "show what a benchmark of trainings can tell of search methods")
     verb.add_argument(
-        "table", metavar="TABLE", help="a .json or .json.xz such as Channel-Bench-Macro's, or a shipped one's name"
+        "table", metavar="BENCHMARK", help="a .json or .json.xz such as Channel-Bench-Macro's, or a shipped one's name"
     )
     verb.add_argument("--plot", metavar="OUT.png", help="also draw its distributions (png, svg or pdf)")
     verb.add_argument("--json", action="store_true", help="print JSON")
@@ -25,30 +26,29 @@ def add_commands(commands: Any) -> None:
 def _bench(arguments: argparse.Namespace) -> int:
     from autobss_zoo.files import check_output
 
-    from ..evaluators.tabular import Table
-    from ..reports.benches import BAND, Bench, plot_bench
+    from ..reports.benches import BAND, Bench, open_benchmark, plot_bench
 
     if arguments.plot:
         check_output(arguments.plot)
-    table = Table(arguments.table)
-    bench = Bench.of(table)
+    bench = Bench.of(open_benchmark(arguments.table))
     if arguments.plot:
         plot_bench(bench, arguments.plot)
     correlations = {**bench.of_figures, **({"the true accuracy": bench.ceiling} if bench.ceiling else {})}
     if arguments.json:
         print(json.dumps(_facts(bench, correlations), indent=2))
         return 0
-    n, trainings = len(bench.rows), table.scores.shape[1]
-    whole = f"{len(table.scores):,} codes of {len(table.lengths)} positions"
-    print(f"{arguments.table}: {n:,} of {whole}, {trainings} trainings each")
+    lengths, least, most = bench.benchmark.lengths, bench.trainings.min(), bench.trainings.max()
+    whole = f"{math.prod(lengths):,} codes of {len(lengths)} positions"
+    each = f"{most}" if least == most else f"{least} to {most}"
+    print(f"{arguments.table}: {len(bench.rows):,} of {whole}, {each} trainings each")
     for name, values in bench.distributions.items():
         low, middle, high = np.quantile(values, [0, 0.5, 1])
         print(f"{name}: {low:,.6g} to {high:,.6g}, median {middle:,.6g}, standard deviation {values.std():,.4g}")
     if bench.ceiling:
-        share = bench.noise**2 / trainings / bench.accuracy.var()
+        share = bench.noise_of_means**2 / bench.accuracy.var()
         print(
-            f"one training's standard deviation: {bench.noise:.3f}; that of a mean of {trainings}: "
-            f"{bench.noise / trainings**0.5:.3f}, {share:.1%} of the variance of the codes' means"
+            f"one training's standard deviation: {bench.noise:.3f}; that of a mean of {each}: "
+            f"{bench.noise_of_means:.3f}, {share:.1%} of the variance of the codes' means"
         )
     else:
         print("codes have one training each: the noise, and the ceiling that it sets, are unknown")
@@ -57,8 +57,8 @@ def _bench(arguments: argparse.Namespace) -> int:
     rows = Rows("correlation with the mean accuracy", box=None)
     for column in ("Pearson", "Spearman", "Kendall", "Pearson", "Spearman", "Kendall", "from", "to"):
         rows.add_column(column, justify="right")
-    for name, each in correlations.items():
-        cells = [*vars(each.overall).values(), *vars(each.equal).values(), each.least, each.most]
+    for name, own in correlations.items():
+        cells = [*vars(own.overall).values(), *vars(own.equal).values(), own.least, own.most]
         rows.add_row(name, *(f"{value:.3f}" for value in cells))
     print_rich(rows)
     sizes = [len(band) for band in bench.bands]
@@ -80,8 +80,8 @@ def _facts(bench: Any, correlations: dict[str, Any]) -> dict[str, Any]:
     quantiles = (0, 0.25, 0.5, 0.75, 1)
     return {
         "codes": len(bench.rows),
-        "lengths": bench.table.lengths,
-        "trainings": bench.table.scores.shape[1],
+        "lengths": bench.benchmark.lengths,
+        "trainings": int(bench.trainings.max()),
         "distributions": {
             name: dict(zip(map(str, quantiles), np.quantile(values, quantiles).tolist(), strict=True))
             for name, values in bench.distributions.items()

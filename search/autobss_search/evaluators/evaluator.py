@@ -107,7 +107,12 @@ def as_evaluator(evaluate: Evaluator | Callable[[Code, int], float]) -> Evaluato
 
 
 EVALUATORS: Kinds[Evaluator] = Kinds(
-    "score: kind", {"training": f"{__package__}.training", "table": f"{__package__}.tabular"}
+    "score: kind",
+    {
+        "training": f"{__package__}.training",
+        "table": f"{__package__}.tabular",
+        "surrogate": f"{__package__}.surrogates",
+    },
 )
 """The kinds of evaluators, by the name that recipes give as `score: {kind: ...}`."""
 

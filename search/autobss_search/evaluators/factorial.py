@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
+from autobss_zoo.codes import Code
+
+from ..spaces.space import Space
 from .tabular import Table
 
 _TOP = 0.1  # of the codes, among which answers of searches are
@@ -16,16 +20,27 @@ class FactorialFit:
     """What a table's codes score, estimated from all trainings.
 
     Attributes:
+        table: The table.
         values: Of all codes in lexicographic order, shape (n,).
         noise: The standard deviation of one training.
         error: The standard deviation of the fit's error, of one without a training each as that training tells it.
         error_of_means: That of the mean of as many trainings.
     """
 
+    table: Table
     values: np.ndarray
     noise: float
     error: float
     error_of_means: float
+
+    def means(self, codes: Iterable[Code]) -> np.ndarray:
+        """The scores of codes without the luck of a training, shape (n,)."""
+        return self.values[self.table.indices(np.array([code.values for code in codes]))]
+
+    def best(self, space: Space) -> Code:
+        """The best code of a space without luck."""
+        rows = np.concatenate(list(space.enumerate()))
+        return space.decode(rows[[self.values[self.table.indices(space.values(rows))].argmax()]])[0]
 
 
 def noise_variance(scores: np.ndarray) -> float:
@@ -75,7 +90,7 @@ def smooth_fit(table: Table) -> FactorialFit:
             )
     error, error_of_means = (max(0.0, each.mean() - variance) ** 0.5 for each in (ours, theirs))
     return FactorialFit(
-        _shrunk(scores.mean(axis=1), lengths, variance / trainings), variance**0.5, error, error_of_means
+        table, _shrunk(scores.mean(axis=1), lengths, variance / trainings), variance**0.5, error, error_of_means
     )
 
 

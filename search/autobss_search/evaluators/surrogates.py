@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -15,9 +16,12 @@ from scipy.linalg import cho_factor, cho_solve
 from typing_extensions import override
 
 from autobss_zoo.codes import Code
+from autobss_zoo.cost import Setting
+from autobss_zoo.errors import AutoBSSWarning
 from autobss_zoo.limits import Number
 
 from ..searchers.candidates import around, candidate_set
+from ..spaces.budgets import Figure
 from ..spaces.declared import find_space
 from ..spaces.space import Space
 from .evaluator import Evaluator, register_evaluator
@@ -77,6 +81,7 @@ class Surrogate(Evaluator):
         noise: The standard deviation of a training.
         codes: What was trained.
         scores: Their trainings', shape (n, most trainings of a code); NaN where a code has fewer.
+        macs, params: Theirs, shape (n,).
 
     Raises:
         ValueError: If there is no such surrogate, or the file holds none.
@@ -96,8 +101,23 @@ class Surrogate(Evaluator):
         self.scores = np.array([own + [np.nan] * (most - len(own)) for own in content.trainings.values()])
         inputs = self._inputs(self.codes)
         self._mean, self._deviation = inputs.mean(axis=0), inputs.std(axis=0) + 1e-9
+        macs = next((c.function for c in self._space.constraints if c.name == "macs"), None)
+        if not isinstance(macs, Figure):
+            raise ValueError(f"{path}: space: budget: expected one of macs")
+        values, self._counted = np.array([code.values for code in self.codes]), macs.counted
+        self.macs, self.params = macs(values), Figure("params", macs.counted)(values)
         if (got := len(self.covariance.lengths)) != inputs.shape[1]:
             raise ValueError(f"{path}: covariance: lengths: expected {inputs.shape[1]}, got {got}")
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """How many choices each element has."""
+        return tuple(self._space.lengths.tolist())
+
+    @property
+    @override
+    def setting(self) -> Setting:
+        return self._counted.setting
 
     def _inputs(self, codes: Iterable[Code]) -> np.ndarray:
         """The logarithms of elements and costs, shape (n, elements + costs)."""
@@ -117,7 +137,7 @@ class Surrogate(Evaluator):
         weights = cho_solve(cho_factor(kernel(inputs) + np.diag(noise)), scores - scores.mean())
         return kernel, inputs, float(scores.mean()), weights
 
-    def values(self, codes: Iterable[Code]) -> np.ndarray:
+    def means(self, codes: Iterable[Code]) -> np.ndarray:
         """The scores of codes without the luck of a training, shape (n,)."""
         kernel, inputs, mean, weights = self._fit
         new = self.inputs(codes)
@@ -127,18 +147,20 @@ class Surrogate(Evaluator):
     def best(self, space: Space) -> Code:
         """The best code without luck that was found in a space: from its grown candidates uphill, as far as it goes."""
         rng = np.random.default_rng(0)
-        rows = candidate_set(space, rng)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AutoBSSWarning)  # a small space has fewer candidates
+            rows = candidate_set(space, rng)
         tops = []
-        for row in rows[np.argsort(-self.values(space.decode(rows)))[:_CLIMBS]]:
+        for row in rows[np.argsort(-self.means(space.decode(rows)))[:_CLIMBS]]:
             top, best = -np.inf, row
-            while (values := self.values(space.decode(near := around(space, best[None], rng)))).max() > top:
-                top, best = values.max(), near[values.argmax()]
+            while (means := self.means(space.decode(near := around(space, best[None], rng)))).max() > top:
+                top, best = means.max(), near[means.argmax()]
             tops.append((top, best))
         return space.decode(max(tops, key=lambda pair: pair[0])[1][None])[0]
 
     @override
     def score(self, code: Code, seed: int) -> float:
-        return float(self.values([code])[0] + self.noise * np.random.default_rng([seed, *code.values]).normal())
+        return float(self.means([code])[0] + self.noise * np.random.default_rng([seed, *code.values]).normal())
 
     @override
     def describe(self) -> str:

@@ -170,9 +170,13 @@ class Table(Evaluator):
         upper = fraction * largest if macs is None else macs
         return Space(self.family, dimensions, [Constraint("macs", min(upper, largest), self._macs, lower=lower)])
 
+    def indices(self, codes: np.ndarray) -> np.ndarray:
+        """The rows in `scores` and `macs` of codes of shape (n, m)."""
+        return self._macs.index(codes)
+
     def index(self, code: Code) -> int:
         """The row of a code in `scores` and `macs`."""
-        return int(self._macs.index(np.array([code.values]))[0])
+        return int(self.indices(np.array([code.values]))[0])
 
     def score(self, code: Code, seed: int) -> float:
         """The accuracy of one training of the code, chosen by `seed`."""

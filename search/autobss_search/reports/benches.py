@@ -1,17 +1,24 @@
-"""What a table of finished trainings can tell of methods that are tried on it (BCNetV2, sections 6.3 and 6.4)."""
+"""What a benchmark of finished trainings can tell of methods that are tried on it (BCNetV2, sections 6.3 and 6.4)."""
 
 from __future__ import annotations
 
+import lzma
 import os
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from autobss_zoo.codes import Code
 from autobss_zoo.plots import COLOURS, save
 
+from ..errors import SpaceError
 from ..evaluators.factorial import noise_variance, smooth_fit
+from ..evaluators.surrogates import SURROGATES, Surrogate
 from ..evaluators.tabular import Table
 from ..spaces.uniform import uniform_code
 
@@ -20,6 +27,26 @@ _CENTRES = np.linspace(0.1, 0.9, 9)  # quantiles of the MACs, around which bands
 _LEAST = 30  # codes of a band
 _DRAWS = 20  # of noise
 _SHARES = (0.25, 0.5, 0.75)  # of the largest MACs, at which searches are worth something or not
+
+
+def open_benchmark(source: str | Path) -> Table | Surrogate:
+    """A benchmark of the package by its name, or a user's own file.
+
+    Raises:
+        ValueError: If there is no such benchmark, or the file holds none.
+    """
+    names = SURROGATES.names()
+    return Surrogate(source) if str(source) in names or _is_surrogate(Path(source)) else Table(source)
+
+
+def _is_surrogate(path: Path) -> bool:
+    """Whether a file begins as a surrogate's; tables begin with a key of digits."""
+    if not path.is_file():
+        return False
+    opened: Any = lzma.open if path.suffix == ".xz" else open
+    with suppress(lzma.LZMAError, EOFError), opened(path, "rb") as file:
+        return bool(re.match(rb'\s*{\s*"(space|covariance|trainings)"', file.read(256)))
+    return False
 
 
 @dataclass(frozen=True)
@@ -89,67 +116,78 @@ class Headroom:
 
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """What a table holds and how far it can tell methods apart.
+    """What a benchmark holds and how far it can tell methods apart.
 
     Attributes:
-        table: The table.
-        rows: Of the codes that it has, in lexicographic order, integers of shape (n,).
+        benchmark: The table or surrogate.
+        rows: Of the codes that it has in the benchmark's own arrays, integers of shape (n,).
         accuracy: Their mean accuracy, shape (n,).
         noise: The standard deviation of one training; NaN where codes have one each.
+        noise_of_means: That of the codes' means.
         bands: Rows of `accuracy` that are of equal MACs, around nine quantiles of the MACs.
         of_figures: The correlations of what predicts accuracy at no cost: MACs, and parameters where they are known.
         ceiling: Those of the codes' true accuracy, which no predictor exceeds but by luck; None without a noise.
-        headrooms: At a quarter, a half and three quarters of the largest MACs; none where no smooth fit holds.
+        headrooms: At a quarter, a half and three quarters of the largest MACs, as far as there are codes; none where no
+            smooth fit of a table holds.
     """
 
-    table: Table
+    benchmark: Table | Surrogate
     rows: np.ndarray
     accuracy: np.ndarray
     noise: float
+    noise_of_means: float
     bands: list[np.ndarray]
     of_figures: dict[str, Correlations]
     ceiling: Correlations | None
     headrooms: list[Headroom]
 
     @classmethod
-    def of(cls, table: Table) -> Bench:
-        """Read a table.
+    def of(cls, benchmark: Table | Surrogate) -> Bench:
+        """Read a benchmark.
 
         Raises:
             ValueError: If it has fewer than 30 codes.
         """
-        rows = np.flatnonzero(np.isfinite(table.macs))
+        rows = np.flatnonzero(np.isfinite(benchmark.macs))
         if len(rows) < _LEAST:
-            raise ValueError(f"{table.path}: expected at least {_LEAST} codes to correlate, got {len(rows)}")
-        macs, params, scores = table.macs[rows], table.params[rows], table.scores[rows]
-        accuracy, variance = scores.mean(axis=1), noise_variance(scores)
+            raise ValueError(f"{benchmark.path}: expected at least {_LEAST} codes to correlate, got {len(rows)}")
+        macs, params, scores = benchmark.macs[rows], benchmark.params[rows], benchmark.scores[rows]
+        accuracy, variance = np.nanmean(scores, axis=1), noise_variance(scores)
+        of_means = variance * float((1 / np.isfinite(scores).sum(axis=1)).mean())
         around = np.abs(macs - np.quantile(macs, _CENTRES)[:, None]) <= BAND * np.quantile(macs, _CENTRES)[:, None]
         bands = [band for each in around if len(band := np.flatnonzero(each)) >= _LEAST]
         figures = {"MACs": macs, **({"parameters": params} if np.isfinite(params).all() else {})}
         correlations = {name: correlate(values, accuracy, bands) for name, values in figures.items()}
-        ceiling = None
-        if np.isfinite(variance):
-            ceiling = _ceiling(accuracy, variance / scores.shape[1], bands)
-        return cls(table, rows, accuracy, variance**0.5, bands, correlations, ceiling, list(_headrooms(table)))
+        ceiling = _ceiling(accuracy, of_means, bands) if np.isfinite(variance) else None
+        rooms = list(_headrooms(benchmark))
+        return cls(benchmark, rows, accuracy, variance**0.5, of_means**0.5, bands, correlations, ceiling, rooms)
+
+    @property
+    def trainings(self) -> np.ndarray:
+        """How many each code has, integers of shape (n,)."""
+        return np.isfinite(self.benchmark.scores[self.rows]).sum(axis=1)
 
     @property
     def distributions(self) -> dict[str, np.ndarray]:
         """The figures that are known of all codes, each of shape (n,)."""
-        table, rows = self.table, self.rows
-        figures = {"MACs": table.macs[rows], "parameters": table.params[rows], "mean accuracy": self.accuracy}
+        known, rows = self.benchmark, self.rows
+        figures = {"MACs": known.macs[rows], "parameters": known.params[rows], "mean accuracy": self.accuracy}
         return {name: values for name, values in figures.items() if np.isfinite(values).all()}
 
 
-def _headrooms(table: Table) -> Iterator[Headroom]:
+def _headrooms(benchmark: Table | Surrogate) -> Iterator[Headroom]:
     try:
-        values = smooth_fit(table).values
+        truth = smooth_fit(benchmark) if isinstance(benchmark, Table) else benchmark
     except ValueError:
         return
+    largest = benchmark.macs[np.isfinite(benchmark.macs)].max()
     for share in _SHARES:
-        if (uniform := uniform_code(table.space(share))) is not None:
-            own = table.index(uniform)
-            best = values[table.macs <= table.macs[own]].max()
-            yield Headroom(share, uniform, float(table.macs[own]), float(values[own]), float(best))
+        with suppress(SpaceError):
+            space = benchmark.make_space(None, {"macs": share * largest})
+            if (uniform := uniform_code(space)) is not None:
+                macs = float(space.costs(space.encode([uniform]))["macs"][0])
+                best = truth.best(benchmark.make_space(None, {"macs": macs}))
+                yield Headroom(share, uniform, macs, *truth.means([uniform, best]).tolist())
 
 
 def correlate(figure: np.ndarray, accuracy: np.ndarray, bands: list[np.ndarray]) -> Correlations:

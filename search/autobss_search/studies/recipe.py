@@ -30,9 +30,9 @@ SEARCHERS: dict[str, Any] = {
 }
 
 
-_SHORT = {"training": "base", "table": "file"}
+_SHORT = {"training": "base", "table": "file", "surrogate": "file"}
 """The short keys for a kind of score, and the setting that a text beside them is."""
-_ONE_OF = "expected either training (a recipe) or table (of finished trainings), or score with a kind"
+_ONE_OF = "expected one of training (a recipe), table and surrogate (of finished trainings), or score with a kind"
 
 
 def _count(value: Any) -> Any:
@@ -54,14 +54,15 @@ class SearchRecipe(BaseModel):
     """A search.
 
     Attributes:
-        space: A declared space's name, a YAML file, or the mapping that such a file holds. Of a table: nothing.
+        space: A declared space's name, a YAML file, or the mapping that such a file holds. Tables and surrogates
+            have their own.
         budget: Bounds by the costs' names: {"macs": "10M", "params": "500K..1M"}, or a text, "10M" or
             "macs=10M,params=1M". A bound replaces that of the same cost in the space's own budget or in the recipe's
             base; bounds of other costs stay. As in the paper when there are none.
         score: What scores codes, by its `kind`, and its settings. {"kind": "training", "base": ...} trains each code by
             a recipe, mostly a name as `base` and keys that differ; {"kind": "table", "file": ...} looks scores up in a
-            file of finished trainings; others are registered by `register_evaluator`. `training: ...` and `table: ...`
-            are short for the first two.
+            file of finished trainings, and {"kind": "surrogate", "file": ...} predicts them from one; others are
+            registered by `register_evaluator`. `training: ...`, `table: ...` and `surrogate: ...` are short for these.
         searcher: autobss, paper, random, evolution or local.
         rounds, batch, seed: Of the search.
         enqueue: Codes to score in the first round. When left out, the uniformly rescaled hand-made network: at the
