@@ -15,7 +15,6 @@ from functools import cached_property
 import numpy as np
 
 from autobss_search import AutoBSS, LocalSearch, RandomSearch, RegularizedEvolution, Searcher, Session, Space
-from autobss_search.evaluators.tabular import Table
 from autobss_search.searchers.candidates import candidate_set
 from autobss_search.spaces.uniform import uniform_code
 from autobss_zoo import Code
@@ -23,14 +22,14 @@ from autobss_zoo import Code
 
 @dataclass
 class Problem:
-    """A table under a budget, and the scores that were spent on it."""
+    """A space, what scores its codes, and the scores that were spent."""
 
-    table: Table
     space: Space
+    draw: Callable[[Code], float]
     rng: np.random.Generator
     batch: int = 16
     rounds: int = 4
-    drawn: dict[Code, int] = field(default_factory=dict)
+    drawn: dict[Code, float] = field(default_factory=dict)
 
     @cached_property
     def batches(self) -> list[int]:
@@ -43,13 +42,12 @@ class Problem:
         return sum(self.batches)
 
     def score(self, code: Code) -> float:
-        """One of the code's trainings, drawn at random; each code is scored once."""
+        """The score of a training; each code is scored once."""
         self.space.check(code)
         if code in self.drawn or len(self.drawn) >= self.budget:
             raise AssertionError(f"{code} was scored before, or the budget is spent")
-        scores = self.table.scores[self.table.index(code)]
-        self.drawn[code] = int(self.rng.integers(len(scores)))
-        return float(scores[self.drawn[code]])
+        self.drawn[code] = self.draw(code)
+        return self.drawn[code]
 
     def is_new(self, row: np.ndarray) -> bool:
         """Whether a row of positions is feasible and not scored yet."""
@@ -255,4 +253,4 @@ METHODS: dict[str, tuple[str, Method]] = {
     "qlognei-grown": ("BoTorch qLogNEI, our grown candidates", botorch("grown")),
     "pymoo": ("pymoo GA", pymoo_ga),
 }
-PEERS = ("random", "evolution", "local", "tpe", "gp", "qlognei", "pymoo")
+PEERS = ("random", "evolution", "local", "tpe", "gp", "qlognei", "qlognei-grown", "pymoo")

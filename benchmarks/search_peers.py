@@ -1,4 +1,4 @@
-"""AutoBSS against other searchers on a table of finished trainings, such as Channel-Bench-Macro.
+"""AutoBSS against other searchers on a benchmark of trainings, such as Channel-Bench-Macro's table.
 
 Target: the default has the lowest mean regret at every budget, and over all budgets at most 0.8x of the best peer's
 regret on the table and 0.6x on its smooth fit. Where no smooth fit holds, the table alone counts, and the result says
@@ -22,6 +22,7 @@ import sys
 import time
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -31,58 +32,101 @@ import numpy as np
 from machine import machine
 from rich.progress import Progress
 
-from autobss_search.evaluators.factorial import smooth_fit
+from autobss_search import Space
+from autobss_search.evaluators.factorial import FactorialFit, smooth_fit
+from autobss_search.evaluators.surrogates import Surrogate
 from autobss_search.evaluators.tabular import Table
+from autobss_search.reports.benches import open_benchmark
+from autobss_zoo.codes import Code
 from autobss_zoo.plots import COLOURS, save
 
 FIGURES = ("regret", "smooth", "percentile", "undrawn")
 TARGETS = {"regret": 0.8, "smooth": 0.6}  # of the best peer's
 
 
+@dataclass(frozen=True)
+class Ground:
+    """A benchmark under a budget.
+
+    Attributes:
+        benchmark: The benchmark.
+        space: The codes under the budget.
+        truth: What codes score without luck; None where no smooth fit of a table holds.
+        said: What there is to say of that.
+        best: The best mean of trainings of a table's code, and the best score without luck; NaN where there is none.
+    """
+
+    benchmark: Table | Surrogate
+    space: Space
+    truth: FactorialFit | Surrogate | None
+    said: str
+    best: tuple[float, float]
+
+    def draw(self, code: Code, rng: np.random.Generator) -> float:
+        """One of a table's trainings of a code, at random, or a surrogate's score of it."""
+        if isinstance(self.benchmark, Table):
+            return float(rng.choice(self.benchmark.scores[self.benchmark.index(code)]))
+        return self.benchmark.score(code, int(rng.integers(2**32)))
+
+    def figures(self, answer: Code, drawn: dict[Code, float]) -> dict[str, float]:
+        """What an answer is worth."""
+        found = {"smooth": self.best[1] - float(self.truth.means([answer])[0])} if self.truth else {}
+        if isinstance(self.benchmark, Table):
+            scores = self.benchmark.scores
+            means, own = scores.mean(axis=1), scores[self.benchmark.index(answer)]
+            feasible = self.benchmark.macs <= self.space.constraints[0].upper
+            unseen = np.delete(own, np.flatnonzero(own == drawn.get(answer))[:1])
+            found["regret"] = self.best[0] - float(own.mean())
+            found["percentile"] = float(100 * (means[feasible] <= own.mean()).mean())
+            found["undrawn"] = float(unseen.mean()) if len(unseen) else float("nan")
+        return {figure: found.get(figure, float("nan")) for figure in FIGURES}
+
+
 @lru_cache
-def load(path: str) -> tuple[Table, np.ndarray, str]:
-    """The table, its smooth values and what there is to say of them; NaN where no fit holds."""
-    table = Table(path)
-    try:
-        fit = smooth_fit(table)
-    except ValueError as error:
-        return table, np.full(len(table.scores), np.nan), str(error)
-    said = f"A training's noise is {fit.noise:.3f} points; without one training the fit errs by {fit.error:.3f}, "
-    return table, fit.values, f"{said}and the mean of the others by {fit.error_of_means:.3f}."
+def load(source: str, fraction: float) -> Ground:
+    """A benchmark under a share of its largest MACs."""
+    benchmark = open_benchmark(source)
+    largest = benchmark.macs[np.isfinite(benchmark.macs)].max()
+    space = benchmark.make_space(None, {"macs": fraction * largest})
+    truth: FactorialFit | Surrogate | None = None
+    of_means = float("nan")
+    if isinstance(benchmark, Surrogate):
+        truth, said = benchmark, f"A score's noise is a training's, {benchmark.noise:.3f} points."
+    else:
+        of_means = float(benchmark.scores[benchmark.macs <= space.constraints[0].upper].mean(axis=1).max())
+        try:
+            truth = smooth_fit(benchmark)
+            said = (
+                f"A training's noise is {truth.noise:.3f} points; without one training the fit errs by "
+                f"{truth.error:.3f}, and the mean of the others by {truth.error_of_means:.3f}."
+            )
+        except ValueError as error:
+            said = str(error)
+    without_luck = float(truth.means([truth.best(space)])[0]) if truth else float("nan")
+    return Ground(benchmark, space, truth, said, (of_means, without_luck))
 
 
-def run(path: str, fraction: float, method: str, repetition: int) -> dict[str, float]:
+def run(source: str, fraction: float, method: str, repetition: int) -> dict[str, float]:
     """One repetition: the figures of the method's answer."""
     import warnings
 
     from search_methods import METHODS, Problem
 
     warnings.simplefilter("ignore")
-    table, smooth, _ = load(path)
-    problem = Problem(table, table.space(fraction), np.random.default_rng([repetition, int(1000 * fraction)]))
+    ground = load(source, fraction)
+    rng = np.random.default_rng([repetition, int(1000 * fraction)])
+    problem = Problem(ground.space, lambda code: ground.draw(code, rng), rng)
     start = time.perf_counter()
     answer = METHODS[method][1](problem, repetition)
     seconds = time.perf_counter() - start
     if len(problem.drawn) > problem.budget or answer not in problem.space:
         raise AssertionError(f"{method}: {len(problem.drawn)} scores, answer {answer}")
-    mean, index = table.scores.mean(axis=1), table.index(answer)
-    feasible = table.macs <= problem.space.constraints[0].upper
-    undrawn = np.delete(table.scores[index], problem.drawn.get(answer, []))
-    return {
-        "regret": float(mean[feasible].max() - mean[index]),
-        "smooth": float(smooth[feasible].max() - smooth[index]),
-        "percentile": float(100 * (mean[feasible] <= mean[index]).mean()),
-        "undrawn": float(undrawn.mean()) if len(undrawn) else float("nan"),
-        "seconds": seconds,
-        "scores": len(problem.drawn),
-    }
+    return {**ground.figures(answer, problem.drawn), "seconds": seconds, "scores": len(problem.drawn)}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--table", required=True, help="JSON (or .xz) with acc or test_acc, and flops, by keys of digits"
-    )
+    parser.add_argument("--table", required=True, help="a table or surrogate, as `autobss bench` takes it")
     parser.add_argument("--fractions", default="0.3,0.5,0.7", help="budgets, as shares of the largest MACs")
     parser.add_argument(
         "--methods", default="", help="comma-separated; all when left out; gp:10 has ten repetitions of its own"
@@ -110,14 +154,15 @@ def main() -> int:
             parser.error(f"--methods: expected one of {', '.join(METHODS)}, or one:repetitions, got {given!r}")
         repetitions[method] = int(own or options.repetitions)
     fractions = [float(f) for f in options.fractions.split(",")]
-    name = Path(options.table).name.partition(".")[0].lower()
-    digest = hashlib.sha256(Path(options.table).read_bytes()).hexdigest()[:8]
+    first = load(options.table, fractions[0])
+    name = first.benchmark.path.name.partition(".")[0].lower()
+    digest = hashlib.sha256(first.benchmark.path.read_bytes()).hexdigest()[:8]
     kept = Path(options.runs or f"outputs/search_peers/{name}-{digest}.jsonl")
     kept.parent.mkdir(parents=True, exist_ok=True)
     jobs = [(r, f, method) for r in range(max(repetitions.values())) for f in fractions for method in repetitions]
     jobs = [job for job in jobs if job[0] < repetitions[job[2]]]
     figures = measure(options.table, jobs, kept, options.workers)
-    table, met = summary(figures, repetitions, fractions, name, load(options.table)[2])
+    table, met = summary(figures, repetitions, fractions, name, first.said)
     print(table)
     outs = [kept.with_suffix("")]
     if options.write:
@@ -168,9 +213,7 @@ def summary(
     """The Markdown table, and whether the targets are met."""
     from search_methods import METHODS, PEERS
 
-    shown = ["regret", "smooth"]
-    if all(np.isnan(kept["smooth"]) for kept in figures.values()):
-        shown.remove("smooth")
+    shown = [figure for figure in TARGETS if not all(np.isnan(kept[figure]) for kept in figures.values())]
     header = ["method", *(f"{figure} at {f:g}" for figure in shown for f in fractions)]
     header += [
         *(f"{figure}, pooled" for figure in shown),
@@ -194,9 +237,10 @@ def summary(
     text = [
         f"# {name}: 64 scores in rounds of 16, means ± standard errors",
         "",
-        "Accuracy points. A score is one of the table's trainings of a code, at random. Regret: the best feasible "
-        "mean accuracy less the answer's. Smooth: the same on a smooth fit of the table, without its trainings' luck. "
-        "Undrawn seeds: the answer's accuracy by the trainings that were not drawn.",
+        "Accuracy points. A score is one of a table's trainings of a code, at random, or a surrogate's, with noise. "
+        "Regret: the best feasible mean accuracy less the answer's. Smooth: the same without the trainings' luck, by a "
+        "smooth fit of the table or by the surrogate. Undrawn seeds: the answer's accuracy by the trainings that were "
+        "not drawn.",
         "",
         smooth,
         "",
