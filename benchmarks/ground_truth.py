@@ -59,22 +59,23 @@ def read(kept: Path) -> dict[Key, float]:
     return done
 
 
-def card(name: str, what: str, training: Training, facts: Iterable[str], again: str, rest: str = "") -> str:
+def card(name: str, what: str, recipe: str, facts: Iterable[str], again: str, rest: str = "") -> str:
     """A benchmark's card, in Markdown.
 
     Args:
         name: The benchmark's.
         what: Holds what, in a paragraph.
-        training: What trained its codes.
+        recipe: What trained its codes.
         facts: Measured, a sentence or more each.
         again: The command that makes it.
         rest: A section more.
     """
-    recipe: Any = training.load()
+    setting: Any = Training(recipe).load()
+    tested = f"the {setting.holdout:.0%} of them that are held out" if setting.holdout else "its test images"
     protocol = (
-        f"Protocol: recipe `{training.to_recipe()['base']}`. Fashion-MNIST at {recipe.input_size}x{recipe.input_size} "
-        f"pixels, {recipe.train_images:,} images, epochs: {recipe.epochs}, {recipe.batch_size} images a batch; tested "
-        f"on the {recipe.holdout:.0%} of the training images that are held out."
+        f"Protocol: recipe `{recipe}`. Fashion-MNIST at {setting.input_size}x{setting.input_size} pixels, "
+        f"{setting.train_images:,} images, epochs: {setting.epochs}, {setting.batch_size} images a batch; tested on "
+        f"{tested}."
     )
     licence = "Licence: Apache-2.0, as the package. Fashion-MNIST's images are under MIT's."
     made = f"To make it again: `{again}`, which goes on where it was."

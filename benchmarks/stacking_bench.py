@@ -192,7 +192,7 @@ noise bounds them to {noise:.2f}, {bounds}.
 {rows}"""
     what = "A Gaussian process over codes trained from scratch."
     again = f"python benchmarks/stacking_bench.py --network {plan.network} --publish"
-    return card(plan.name, what, plan.training, facts, again, rest)
+    return card(plan.name, what, NETWORKS[plan.network], facts, again, rest)
 
 
 def main() -> None:

@@ -81,7 +81,7 @@ def main() -> None:
         with lzma.open(path, "wt", preset=9) as file:
             json.dump(entries, file)
         path.with_name(f"widths_{options.network}.md").write_text(
-            described(options.network, family, training, Table(path)), encoding="utf-8"
+            described(options.network, family, Table(path)), encoding="utf-8"
         )
 
 
@@ -96,14 +96,14 @@ def compare(table: np.ndarray, again: np.ndarray) -> None:
     )
 
 
-def described(network: str, family: Widths, training: Training, table: Table) -> str:
+def described(network: str, family: Widths, table: Table) -> str:
     """The table's card, in Markdown."""
     bench, n, seeds = Bench.of(table), len(table.scores), len(SEEDS)
     macs, ceiling, means = bench.of_figures["MACs"], bench.ceiling, bench.accuracy
     assert ceiling is not None
     what = (
         f"All {n:,} networks of six widths with four choices each. A digit d of a key keeps ceil(d/4) of a layer's "
-        f"channels in\n`{Code(family.name, family.original)}`. `acc`: accuracies in percent of trainings from scratch "
+        f"channels in\n`{Code(family.name, family.original)}`. `acc`: accuracies in percent of trainings from scratch\n"
         f"with the seeds 0 to {seeds - 1}; `flops`: MACs; `params`: parameters."
     )
     facts = [
@@ -119,7 +119,7 @@ def described(network: str, family: Widths, training: Training, table: Table) ->
         "Trained again: `--again` trains a tenth of the codes with another seed and compares.",
     ]
     again = f"python benchmarks/width_bench.py --network {network} --publish"
-    return card(f"widths_{network}", what, training, facts, again)
+    return card(f"widths_{network}", what, NETWORKS[network], facts, again)
 
 
 def equal(macs: np.ndarray, n: int) -> np.ndarray:
