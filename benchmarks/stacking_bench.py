@@ -32,7 +32,6 @@ from autobss_search.evaluators.surrogates import SURROGATES, Covariance, Surroga
 from autobss_search.evaluators.training import Training
 from autobss_search.reports.benches import Correlation
 from autobss_search.searchers.candidates import candidate_set, uniform
-from autobss_search.spaces.declared import read_space
 from autobss_search.spaces.uniform import uniform_code
 from autobss_zoo.codes import Code
 
@@ -101,7 +100,7 @@ def searched(session: Session, train: Train) -> list[Code]:
 def written(path: Path, plan: Plan, trainings: dict[Code, list[float]], covariance: Covariance) -> Surrogate:
     """The surrogate of trainings, in a file."""
     content = {
-        "space": read_space(plan.name) | plan.training.setting.describe(),
+        "space": {"base": plan.name},
         "covariance": covariance.model_dump(),
         "trainings": {str(code): scores for code, scores in trainings.items()},
     }

@@ -6,7 +6,7 @@ import lzma
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -78,15 +78,19 @@ class Shelf:
             raise SpaceError(f"space: a {self.kind}'s codes are its own; leave {space!r} out")
 
 
+def opened(path: Path) -> IO[bytes]:
+    """A benchmark's file, for reading; what ends in .xz is decompressed."""
+    return lzma.open(path) if path.suffix == ".xz" else path.open("rb")
+
+
 def read_json(path: Path, form: Any, expected: str) -> Any:
     """The content of a file, as pydantic reads a type.
 
     Raises:
         ValueError: If it is none of the type; begins with `expected`.
     """
-    opened: Any = lzma.open if path.suffix == ".xz" else open
     try:
-        with opened(path, "rb") as file:
+        with opened(path) as file:
             return TypeAdapter(form).validate_json(file.read())
     except ValidationError as error:
         raise ValueError(f"{expected}: {complaint(error, ())}") from None

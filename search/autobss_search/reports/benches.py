@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from autobss_zoo.plots import COLOURS, save
 
 from ..errors import SpaceError
 from ..evaluators.factorial import noise_variance, smooth_fit
+from ..evaluators.shelves import opened
 from ..evaluators.surrogates import SURROGATES, Surrogate
 from ..evaluators.tabular import Table
 from ..spaces.uniform import uniform_code
@@ -43,8 +43,7 @@ def _is_surrogate(path: Path) -> bool:
     """Whether a file begins as a surrogate's; tables begin with a key of digits."""
     if not path.is_file():
         return False
-    opened: Any = lzma.open if path.suffix == ".xz" else open
-    with suppress(lzma.LZMAError, EOFError), opened(path, "rb") as file:
+    with suppress(lzma.LZMAError, EOFError), opened(path) as file:
         return bool(re.match(rb'\s*{\s*"(space|covariance|trainings)"', file.read(256)))
     return False
 
