@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .PHONY: setup demo test test-slow test-long test-core test-pythons coverage lint format types cards benchmarks peers asynchronous \
-	distillation study width-bench clean
+	distillation study stacking-bench width-bench clean
 
 setup: $(READY)
 
@@ -72,9 +72,14 @@ SCALE ?= full
 study: $(READY)  ## AutoBSS, random search and the hand-made network on Fashion-MNIST (hours on a GPU; SCALE=cpu is shorter)
 	$(BIN)/python benchmarks/fashion_mnist.py --scale $(SCALE) --publish
 
+stacking-bench: $(READY)  ## train 1,500 codes of each of AutoBSS's small spaces, and publish their surrogates (hours; goes on)
+	for network in resnet18 resnet50 mnv2; do \
+		$(BIN)/python benchmarks/stacking_bench.py --network $$network --publish || exit 1; done
+
 width-bench: $(READY)  ## train every network of two spaces of six widths three times, and publish the tables (hours; goes on)
 	for network in plain mobilenet; do \
-		$(BIN)/python benchmarks/width_bench.py --network $$network --publish || exit 1; done
+		$(BIN)/python benchmarks/width_bench.py --network $$network --publish && \
+		$(BIN)/python benchmarks/width_bench.py --network $$network --again || exit 1; done
 
 clean:
 	rm -rf .venv .venvs outputs

@@ -33,7 +33,7 @@ import numpy as np
 from machine import parser, report
 from rich.progress import Progress
 from scipy.stats import t as student
-from search_peers import load
+from search_grounds import load
 
 from autobss_search import AutoBSS
 from autobss_search.evaluators.evaluator import Evaluator
@@ -113,9 +113,9 @@ def lengths() -> np.ndarray:
 def run(path: str, workers: int, repetition: int) -> dict[str, dict[str, float]]:
     """One repetition: the figures of each mode; times in mean trainings."""
     warnings.simplefilter("ignore")
-    table, smooth = load(path)
-    space, mean = table.space(FRACTION), table.scores.mean(axis=1)
-    feasible = table.macs <= space.constraints[0].upper
+    ground = load(path, FRACTION)
+    assert ground.table
+    table, space = ground.table, ground.space
 
     def evaluate(code: Code, seed: int) -> float:
         return table(code, repetition)
@@ -125,12 +125,7 @@ def run(path: str, workers: int, repetition: int) -> dict[str, dict[str, float]]
         return float(rng.choice(lengths()) / lengths().mean())
 
     def figures(answer: Code, time: float) -> dict[str, float]:
-        index = table.index(answer)
-        return {
-            "time": time,
-            "regret": float(mean[feasible].max() - mean[index]),
-            "smooth": float(smooth[feasible].max() - smooth[index]),
-        }
+        return {"time": time, "regret": ground.regret(answer), "smooth": ground.smooth(answer)}
 
     out, end = {}, 0.0
     for mode in ("asynchronous", "rounds"):

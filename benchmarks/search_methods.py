@@ -1,7 +1,8 @@
 """The methods that benchmarks/search_peers.py compares: ours, and those of other libraries, with the same budget.
 
-Each takes a problem and a seed, spends `problem.budget` scores in rounds of `problem.batch` and returns its answer.
-A peer is asked only for feasible codes that are new: what it cannot be told is rejected before it costs a score.
+Each takes a problem and a seed, spends `problem.budget` scores in rounds of `problem.batch` and returns its answer,
+ours that after each round. A peer is asked only for feasible codes that are new: what it cannot be told is rejected
+before it costs a score.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 
 from autobss_search import AutoBSS, LocalSearch, RandomSearch, RegularizedEvolution, Searcher, Session, Space
 from autobss_search.searchers.candidates import candidate_set
+from autobss_search.searchers.candidates import uniform as uniformly
 from autobss_search.spaces.uniform import uniform_code
 from autobss_zoo import Code
 
@@ -56,23 +58,22 @@ class Problem:
     def random_new(self, taken: set[Code]) -> Code:
         """A random feasible code, neither scored nor taken."""
         while True:
-            row = self.rng.integers(0, self.space.lengths)[None]
-            if self.space.feasible(row)[0] and (code := self.space.decode(row)[0]) not in self.drawn | dict.fromkeys(
-                taken
-            ):
+            code = self.space.decode(uniformly(self.space, 1, self.rng))[0]
+            if code not in self.drawn and code not in taken:
                 return code
 
 
-Method = Callable[[Problem, int], Code]
+Method = Callable[[Problem, int], list[Code]]
 
 
 def ours(make: Callable[[Space, int], Searcher]) -> Method:
-    def method(problem: Problem, seed: int) -> Code:
-        session = Session(make(problem.space, seed))
+    def method(problem: Problem, seed: int) -> list[Code]:
+        session, answers = Session(make(problem.space, seed)), []
         for n in problem.batches:
             for code in session.ask(n):
                 session.tell(code, problem.score(code))
-        return session.recommend()
+            answers.append(session.recommend())
+        return answers
 
     return method
 
@@ -83,7 +84,7 @@ def optuna_sampler(name: str, rejections: int) -> Method:
     After so many `rejections` in a row a random feasible code takes the place (the GP's ask takes a second).
     """
 
-    def method(problem: Problem, seed: int) -> Code:
+    def method(problem: Problem, seed: int) -> list[Code]:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -120,7 +121,7 @@ def optuna_sampler(name: str, rejections: int) -> Method:
             for trial, code in batch:
                 scored[code] = problem.score(code)
                 study.tell(trial, scored[code])
-        return max(scored, key=scored.__getitem__)
+        return [max(scored, key=scored.__getitem__)]
 
     return method
 
@@ -128,7 +129,7 @@ def optuna_sampler(name: str, rejections: int) -> Method:
 def botorch(candidates: str) -> Method:
     """qLogNEI of BoTorch with its default model over a discrete set, and the best posterior mean as the answer."""
 
-    def method(problem: Problem, seed: int) -> Code:
+    def method(problem: Problem, seed: int) -> list[Code]:
         import torch
         from botorch.acquisition.logei import qLogNoisyExpectedImprovement
         from botorch.fit import fit_gpytorch_mll
@@ -177,13 +178,13 @@ def botorch(candidates: str) -> Method:
         final = fitted()
         with torch.no_grad():
             mean = final.posterior(choices[chosen]).mean[:, 0]
-        return codes[chosen[int(mean.argmax())]]
+        return [codes[chosen[int(mean.argmax())]]]
 
     return method
 
 
-def pymoo_ga(problem: Problem, seed: int) -> Code:
-    """pymoo's genetic algorithm on integers; it is told of infeasible codes as such, which costs no score."""
+def pymoo_ga(problem: Problem, seed: int) -> list[Code]:
+    """pymoo's genetic algorithm on integers; it is told by how much codes are infeasible, which costs no score."""
     from pymoo.algorithms.soo.nonconvex.ga import GA
     from pymoo.core.evaluator import Evaluator
     from pymoo.core.problem import Problem as PymooProblem
@@ -207,7 +208,8 @@ def pymoo_ga(problem: Problem, seed: int) -> Code:
     for _ in range(1000):
         population = algorithm.ask()
         rows = population.get("X").astype(int)
-        objective, violation = np.zeros(len(rows)), np.ones(len(rows))
+        excess = space.costs(rows)["macs"] / space.constraints[0].upper - 1
+        objective, violation = np.zeros(len(rows)), np.maximum(excess, 1e-9)  # what was scored has none
         for i, row in enumerate(rows):
             code = space.decode(row[None])[0]
             if problem.is_new(row) and len(scored) < problem.budget:
@@ -218,14 +220,14 @@ def pymoo_ga(problem: Problem, seed: int) -> Code:
             break
         Evaluator().eval(StaticProblem(bounds, F=objective[:, None], G=violation[:, None]), population)
         algorithm.tell(infills=population)
-    return max(scored, key=scored.__getitem__)
+    return [max(scored, key=scored.__getitem__)]
 
 
-def uniform(problem: Problem, seed: int) -> Code:
+def uniform(problem: Problem, seed: int) -> list[Code]:
     """What costs no score: the widest code of equally rescaled widths."""
     code = uniform_code(problem.space)
     assert code is not None
-    return code
+    return [code]
 
 
 METHODS: dict[str, tuple[str, Method]] = {

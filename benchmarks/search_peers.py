@@ -1,10 +1,11 @@
-"""AutoBSS against other searchers on a benchmark of trainings, such as Channel-Bench-Macro's table.
+"""AutoBSS against other searchers on a benchmark of trainings, such as Channel-Bench-Macro's, or on made-up scores.
 
 Target: the default has the lowest mean regret at every budget, and over all budgets at most 0.8x of the best peer's
-regret on the table and 0.6x on its smooth fit; on a surrogate 0.8x. Where no smooth fit holds, the table alone counts,
-and the result says so.
+regret on a table and 0.6x on its smooth fit; on a surrogate and on made-up scores 0.8x. Where no smooth fit holds, the
+table alone counts, and the result says so.
 
     python benchmarks/search_peers.py --table Results_MobileNet.json --write
+    python benchmarks/search_peers.py --table made:mnv2_widths --write
 
 A run that is interrupted continues where it was.
 """
@@ -22,8 +23,6 @@ import sys
 import time
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # repetitions run in parallel
@@ -31,103 +30,53 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # repetitions run in parallel
 import numpy as np
 from machine import machine
 from rich.progress import Progress
+from search_grounds import MADE, load
 
-from autobss_search import Space
-from autobss_search.evaluators.factorial import FactorialFit, smooth_fit
-from autobss_search.evaluators.surrogates import Surrogate
 from autobss_search.evaluators.tabular import Table
 from autobss_search.reports.benches import open_benchmark
-from autobss_zoo.codes import Code
 from autobss_zoo.plots import COLOURS, save
 
-FIGURES = ("regret", "smooth", "percentile", "undrawn")
-TARGETS = {"regret": 0.8, "smooth": 0.6}  # of the best peer's
+FIGURES = {"regret": 0.8, "smooth": 0.6}  # and the targets, of the best peer's
+SHARES = {"table": (0.3, 0.5, 0.7), "surrogate": (0.5, 1.0), "made": (1.0,)}
+Job = tuple[int, float, str]
+"""A repetition, a budget and a method."""
+Found = dict[Job, dict[str, list[float]]]
+"""The figures of a run's answers: ours have one after each round."""
 
 
-@dataclass(frozen=True)
-class Ground:
-    """A benchmark under a budget.
-
-    Attributes:
-        benchmark: The benchmark.
-        space: The codes under the budget.
-        truth: What codes score without luck; None where no smooth fit of a table holds.
-        said: What there is to say of that.
-        best: The best mean of trainings of a table's code, and the best score without luck; NaN where there is none.
-    """
-
-    benchmark: Table | Surrogate
-    space: Space
-    truth: FactorialFit | Surrogate | None
-    said: str
-    best: tuple[float, float]
-
-    def draw(self, code: Code, rng: np.random.Generator) -> float:
-        """One of a table's trainings of a code, at random, or a surrogate's score of it."""
-        if isinstance(self.benchmark, Table):
-            return float(rng.choice(self.benchmark.scores[self.benchmark.index(code)]))
-        return self.benchmark.score(code, int(rng.integers(2**32)))
-
-    def figures(self, answer: Code, drawn: dict[Code, float]) -> dict[str, float]:
-        """What an answer is worth."""
-        found = {"smooth": self.best[1] - float(self.truth.means([answer])[0])} if self.truth else {}
-        if isinstance(self.benchmark, Table):
-            scores = self.benchmark.scores
-            means, own = scores.mean(axis=1), scores[self.benchmark.index(answer)]
-            feasible = self.benchmark.macs <= self.space.constraints[0].upper
-            unseen = np.delete(own, np.flatnonzero(own == drawn.get(answer))[:1])
-            found["regret"] = self.best[0] - float(own.mean())
-            found["percentile"] = float(100 * (means[feasible] <= own.mean()).mean())
-            found["undrawn"] = float(unseen.mean()) if len(unseen) else float("nan")
-        return {figure: found.get(figure, float("nan")) for figure in FIGURES}
-
-
-@lru_cache
-def load(source: str, fraction: float) -> Ground:
-    """A benchmark under a share of its largest MACs."""
-    benchmark = open_benchmark(source)
-    largest = benchmark.macs[np.isfinite(benchmark.macs)].max()
-    space = benchmark.make_space(None, {"macs": fraction * largest})
-    truth: FactorialFit | Surrogate | None = None
-    of_means = float("nan")
-    if isinstance(benchmark, Surrogate):
-        truth, said = benchmark, f"A score's noise is a training's, {benchmark.noise:.3f} points."
-    else:
-        of_means = float(benchmark.scores[benchmark.macs <= space.constraints[0].upper].mean(axis=1).max())
-        try:
-            truth = smooth_fit(benchmark)
-            said = (
-                f"A training's noise is {truth.noise:.3f} points; without one training the fit errs by "
-                f"{truth.error:.3f}, and the mean of the others by {truth.error_of_means:.3f}."
-            )
-        except ValueError as error:
-            said = str(error)
-    without_luck = float(truth.means([truth.best(space)])[0]) if truth else float("nan")
-    return Ground(benchmark, space, truth, said, (of_means, without_luck))
-
-
-def run(source: str, fraction: float, method: str, repetition: int) -> dict[str, float]:
-    """One repetition: the figures of the method's answer."""
+def run(source: str, fraction: float, method: str, repetition: int) -> dict[str, list[float]]:
+    """One repetition: the figures of the method's answers, and its seconds."""
     import warnings
 
     from search_methods import METHODS, Problem
 
     warnings.simplefilter("ignore")
-    ground = load(source, fraction)
+    ground = load(source, fraction, repetition if source.startswith(MADE) else 0)
     rng = np.random.default_rng([repetition, int(1000 * fraction)])
     problem = Problem(ground.space, lambda code: ground.draw(code, rng), rng)
     start = time.perf_counter()
-    answer = METHODS[method][1](problem, repetition)
+    answers = METHODS[method][1](problem, repetition)
     seconds = time.perf_counter() - start
-    if len(problem.drawn) > problem.budget or answer not in problem.space:
-        raise AssertionError(f"{method}: {len(problem.drawn)} scores, answer {answer}")
-    return {**ground.figures(answer, problem.drawn), "seconds": seconds, "scores": len(problem.drawn)}
+    if len(problem.drawn) > problem.budget or any(answer not in problem.space for answer in answers):
+        raise AssertionError(f"{method}: {len(problem.drawn)} scores, answers {answers}")
+    return {
+        "regret": [ground.regret(answer) for answer in answers],
+        "smooth": [ground.smooth(answer) for answer in answers],
+        "headroom": [ground.headroom],
+        "seconds": [seconds],
+    }
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--table", required=True, help="a table or surrogate, as `autobss bench` takes it")
-    parser.add_argument("--fractions", default="0.3,0.5,0.7", help="budgets, as shares of the largest MACs")
+    parser.add_argument(
+        "--table",
+        required=True,
+        help="a table or surrogate, as `autobss bench` takes it, or made:SPACE for a made-up one",
+    )
+    parser.add_argument(
+        "--fractions", help="budgets as shares: of a table's largest MACs, of a surrogate's or a space's own budget"
+    )
     parser.add_argument(
         "--methods", default="", help="comma-separated; all when left out; gp:10 has ten repetitions of its own"
     )
@@ -153,16 +102,16 @@ def main() -> int:
         if method not in METHODS or (not own.isdecimal() and own):
             parser.error(f"--methods: expected one of {', '.join(METHODS)}, or one:repetitions, got {given!r}")
         repetitions[method] = int(own or options.repetitions)
-    fractions = [float(f) for f in options.fractions.split(",")]
-    first = load(options.table, fractions[0])
-    name = first.benchmark.path.name.partition(".")[0].lower()
-    digest = hashlib.sha256(first.benchmark.path.read_bytes()).hexdigest()[:8]
-    kept = Path(options.runs or f"outputs/search_peers/{name}-{digest}.jsonl")
+    if "uniform" in repetitions and not options.table.startswith(MADE):
+        repetitions["uniform"] = 1  # there is no luck in it
+    name, kind, version = identity(options.table)
+    fractions = [float(f) for f in options.fractions.split(",")] if options.fractions else [*SHARES[kind]]
+    kept = Path(options.runs or f"outputs/search_peers/{name}{version}.jsonl")
     kept.parent.mkdir(parents=True, exist_ok=True)
     jobs = [(r, f, method) for r in range(max(repetitions.values())) for f in fractions for method in repetitions]
     jobs = [job for job in jobs if job[0] < repetitions[job[2]]]
     figures = measure(options.table, jobs, kept, options.workers)
-    table, met = summary(figures, repetitions, fractions, name, first.said)
+    table, met = summary(figures, repetitions, fractions, name, load(options.table, fractions[0]).said)
     print(table)
     outs = [kept.with_suffix("")]
     if options.write:
@@ -173,9 +122,19 @@ def main() -> int:
     return 0 if met or not options.check else 1
 
 
-def measure(path: str, jobs: list[tuple[int, float, str]], kept: Path, workers: int) -> dict[tuple, dict[str, float]]:
+def identity(source: str) -> tuple[str, str, str]:
+    """The name of a ground, its kind, and what its file's content adds to the name of the runs."""
+    if source.startswith(MADE):
+        return f"made_{source.removeprefix(MADE)}", "made", ""
+    benchmark = open_benchmark(source)
+    digest = hashlib.sha256(benchmark.path.read_bytes()).hexdigest()[:8]
+    kind = "table" if isinstance(benchmark, Table) else "surrogate"
+    return benchmark.path.name.partition(".")[0].lower(), kind, f"-{digest}"
+
+
+def measure(source: str, jobs: list[Job], kept: Path, workers: int) -> Found:
     """Run what was not run before; each finished run is a line of `kept`."""
-    done = {}
+    done: Found = {}
     if kept.exists():
         for line in kept.read_text(encoding="utf-8").splitlines():
             try:
@@ -186,7 +145,7 @@ def measure(path: str, jobs: list[tuple[int, float, str]], kept: Path, workers: 
     missing = [job for job in jobs if job not in done]
     with ProcessPoolExecutor(workers) as pool, kept.open("a", encoding="utf-8") as file, Progress() as progress:
         task = progress.add_task("runs", total=len(missing))
-        futures = {pool.submit(run, path, job[1], job[2], job[0]): job for job in missing}
+        futures = {pool.submit(run, source, job[1], job[2], job[0]): job for job in missing}
         for future in as_completed(futures):
             done[futures[future]] = future.result()
             file.write(f"\n{json.dumps([futures[future], future.result()])}\n")
@@ -195,98 +154,114 @@ def measure(path: str, jobs: list[tuple[int, float, str]], kept: Path, workers: 
     return {job: done[job] for job in jobs}
 
 
-def mean_and_error(figures: dict, method: str, fractions: list[float], figure: str) -> tuple[float, float]:
-    """Over the repetitions that the method has at each of these budgets; NaN where there is nothing."""
-    each = [
-        [kept[figure] for (_, f, m), kept in figures.items() if (f, m) == (fraction, method)] for fraction in fractions
-    ]
-    values = np.array(each)
-    if np.isnan(values).all():
-        return float("nan"), float("nan")
-    spread = np.nanstd(values, ddof=1, axis=1).mean() if values.shape[1] > 1 else float("nan")
-    return float(np.nanmean(values)), float(spread / np.sqrt(values.size))
+def values(figures: Found, method: str, fractions: list[float], figure: str, answer: int = -1) -> np.ndarray:
+    """Of the repetitions that a method has at each of these budgets, shape (budgets, repetitions)."""
+    return np.array(
+        [[found[figure][answer] for job, found in figures.items() if job[1:] == (f, method)] for f in fractions]
+    )
+
+
+def mean_and_error(found: np.ndarray) -> tuple[float, float]:
+    """Over budgets and repetitions."""
+    spread = found.std(ddof=1, axis=1).mean() if found.shape[1] > 1 else float("nan")
+    return float(found.mean()), float(spread / np.sqrt(found.size))
+
+
+def cell(found: np.ndarray) -> str:
+    """The mean with its standard error, if there is one."""
+    return "{:.3f} ± {:.3f}".format(*mean_and_error(found)) if found.shape[1] > 1 else f"{found.mean():.3f}"
+
+
+def over_uniform(figures: Found, method: str, fractions: list[float], answer: int = -1) -> list[str]:
+    """How much better answers are than uniform rescaling, and how many are worse."""
+    gains = values(figures, method, fractions, "headroom") - values(figures, method, fractions, "smooth", answer)
+    return [cell(gains), f"{np.mean(gains < -1e-9):.0%}"] if np.isfinite(gains).all() else ["", ""]
 
 
 def summary(
-    figures: dict, repetitions: dict[str, int], fractions: list[float], name: str, smooth: str
+    figures: Found, repetitions: dict[str, int], fractions: list[float], name: str, said: str
 ) -> tuple[str, bool]:
-    """The Markdown table, and whether the targets are met."""
+    """The Markdown tables, and whether the targets are met."""
     from search_methods import METHODS, PEERS
 
-    shown = [figure for figure in TARGETS if not all(np.isnan(kept[figure]) for kept in figures.values())]
-    header = ["method", *(f"{figure} at {f:g}" for figure in shown for f in fractions)]
-    header += [
-        *(f"{figure}, pooled" for figure in shown),
-        "percentile",
-        "undrawn seeds",
-        "seconds a run",
-        "repetitions",
-    ]
-    rows, pooled = [], {}
+    shown = [figure for figure in FIGURES if not all(np.isnan(found[figure]).all() for found in figures.values())]
+    each = [*itertools.product(shown, fractions)] if len(fractions) > 1 else []
+    header = ["method", *(f"{figure} at {f:g}" for figure, f in each), *(f"{figure}, pooled" for figure in shown)]
+    header += ["over uniform", "worse", "seconds a run", "repetitions"]
+    rows = []
     for method, own in repetitions.items():
-        cells = [METHODS[method][0]]
-        for figure, f in itertools.product(shown, fractions):
-            cells.append("{:.3f} ± {:.3f}".format(*mean_and_error(figures, method, [f], figure)))
-        pooled[method] = {figure: mean_and_error(figures, method, fractions, figure) for figure in FIGURES}
-        cells += ["{:.3f} ± {:.3f}".format(*pooled[method][figure]) for figure in shown]
-        cells += ["{:.1f} ± {:.1f}".format(*pooled[method]["percentile"])]
-        cells += ["{:.3f} ± {:.3f}".format(*pooled[method]["undrawn"])]
-        cells += [f"{mean_and_error(figures, method, fractions, 'seconds')[0]:.1f}", str(own)]
-        rows.append(cells)
-    lines = [header, ["---"] * len(header), *rows]
+        cells = [cell(values(figures, method, [f], figure)) for figure, f in each]
+        cells += [cell(values(figures, method, fractions, figure)) for figure in shown]
+        cells += over_uniform(figures, method, fractions)
+        seconds = values(figures, method, fractions, "seconds").mean()
+        rows.append([METHODS[method][0], *cells, f"{seconds:.1f}", str(own)])
     text = [
         f"# {name}: 64 scores in rounds of 16, means ± standard errors",
         "",
-        "Accuracy points. A score is one of a table's trainings of a code, at random, or a surrogate's, with noise. "
-        "Regret: the best feasible mean accuracy less the answer's. Smooth: the same without the trainings' luck, by a "
-        "smooth fit of the table or by the surrogate. Undrawn seeds: the answer's accuracy by the trainings that were "
-        "not drawn.",
+        "In points of accuracy; of made-up scores in their spreads among grown codes. A score is one of a table's "
+        "trainings of a code, at random, or what a surrogate or a made-up function gives, with noise. Regret: the best "
+        "feasible mean accuracy of a table less the answer's. Smooth: the same without luck, by a smooth fit of the "
+        "table, by the surrogate, or by the function. Over uniform: how much better answers are than the hand-made "
+        "network with its widths rescaled to the budget, without luck; worse: how many are not as good.",
         "",
-        smooth,
+        said,
         "",
-        *(f"| {' | '.join(line)} |" for line in lines),
-        "",
+        *lines(header, rows),
     ]
     peers, met = [p for p in PEERS if p in repetitions], True
     if "autobss" in repetitions and peers:
+        means = {m: {f: mean_and_error(values(figures, m, fractions, f))[0] for f in shown} for m in repetitions}
         for figure in shown:
-            target = TARGETS[figure] if "regret" in shown else TARGETS["regret"]  # a surrogate has no luck to leave out
-            best = min(peers, key=lambda p: pooled[p][figure][0])
-            ratio = pooled["autobss"][figure][0] / pooled[best][figure][0]
-            lowest = all(
-                mean_and_error(figures, "autobss", [f], figure)[0]
-                <= min(mean_and_error(figures, p, [f], figure)[0] for p in peers)
-                for f in fractions
-            )
+            target = FIGURES[figure] if "regret" in shown else FIGURES["regret"]  # there is no luck to leave out
+            best = min(peers, key=lambda p: means[p][figure])
+            ratio = means["autobss"][figure] / means[best][figure]
+            ours, *theirs = ([values(figures, m, [f], figure).mean() for f in fractions] for m in ("autobss", *peers))
+            lowest = bool(np.all(ours <= np.min(theirs, axis=0)))
             met &= ratio <= target and lowest
             text.append(
                 f"Pooled {figure}: {ratio:.2f}x of the best peer's ({METHODS[best][0]}), target {target}x; the lowest "
                 f"at {'every budget' if lowest else 'not every budget'}.\n"
             )
+        rows, figure = [], shown[-1]
+        for answer in range(4):
+            found = [values(figures, "autobss", fractions, each, answer) for each in shown]
+            beaten = sum(found[-1].mean() <= means[p][figure] for p in peers)
+            more = over_uniform(figures, "autobss", fractions, answer)
+            rows.append([str(16 * (answer + 1)), *map(cell, found), *more, f"{beaten} of {len(peers)}"])
+        header = ["scores", *shown, "over uniform", "worse", f"peers whose {figure} after 64 scores is not lower"]
+        text += ["The default's answers after fewer scores, pooled:\n", *lines(header, rows)]
     return "\n".join([*text, machine(), ""]), met
 
 
-def plot(figures: dict, methods: Iterable[str], fractions: list[float], path: Path) -> None:
+def lines(header: list[str], rows: list[list[str]]) -> list[str]:
+    """A Markdown table's."""
+    return [*(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)), ""]
+
+
+def plot(figures: Found, methods: Iterable[str], fractions: list[float], path: Path) -> None:
     from matplotlib.figure import Figure
     from search_methods import METHODS
 
-    order = sorted(methods, key=lambda m: -mean_and_error(figures, m, fractions, "regret")[0])
-    figure = Figure(figsize=(11, 0.5 * len(order) + 1.2), layout="constrained")
-    for axes, name, title in zip(
-        figure.subplots(1, 2, sharey=True), TARGETS, ("regret", "regret on the smooth fit"), strict=True
-    ):
-        offsets = np.linspace(0.2, -0.2, len(fractions))
+    shown = {"regret": "regret", "smooth": "regret without luck"}
+    shown = {
+        name: title for name, title in shown.items() if not np.isnan([f[name][-1] for f in figures.values()]).all()
+    }
+    order = sorted(methods, key=lambda m: -values(figures, m, fractions, [*shown][-1]).mean())
+    figure = Figure(figsize=(3.5 + 3.75 * len(shown), 0.5 * len(order) + 1.2), layout="constrained")
+    panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    for axes, (name, title) in zip(panels, shown.items(), strict=True):
+        offsets = np.linspace(0.2, -0.2, len(fractions)) if len(fractions) > 1 else [0.0]
         for colour, offset, fraction in zip(itertools.cycle(COLOURS), offsets, fractions, strict=False):
-            points = [mean_and_error(figures, m, [fraction], name) for m in order]
+            points = [mean_and_error(values(figures, m, [fraction], name)) for m in order]
             axes.errorbar(
                 [p[0] for p in points], np.arange(len(order)) + offset, xerr=[p[1] for p in points], fmt="o",
-                color=colour, label=f"at most {fraction:g} of the largest MACs", capsize=2, markersize=4,
+                color=colour, label=f"budget: {fraction:g} of the largest", capsize=2, markersize=4,
             )  # fmt: skip
         axes.set_yticks(range(len(order)), [METHODS[m][0].replace("**", "") for m in order])
-        axes.set(xlabel="accuracy points, mean and standard error", title=title, xlim=(0, None))
+        axes.set(xlabel="mean and standard error", title=title, xlim=(0, None))
         axes.grid(axis="x", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[1].legend(frameon=False, fontsize=8)
+    panels[-1].legend(frameon=False, fontsize=8)
     save(figure, path)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -145,18 +145,8 @@ class Surrogate(Evaluator):
         return mean + np.concatenate(blocks)
 
     def best(self, space: Space) -> Code:
-        """The best code without luck that was found in a space: from its grown candidates uphill, as far as it goes."""
-        rng = np.random.default_rng(0)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AutoBSSWarning)  # a small space has fewer candidates
-            rows = candidate_set(space, rng)
-        tops = []
-        for row in rows[np.argsort(-self.means(space.decode(rows)))[:_CLIMBS]]:
-            top, best = -np.inf, row
-            while (means := self.means(space.decode(near := around(space, best[None], rng)))).max() > top:
-                top, best = means.max(), near[means.argmax()]
-            tops.append((top, best))
-        return space.decode(max(tops, key=lambda pair: pair[0])[1][None])[0]
+        """The best code without luck that was found in a space."""
+        return climbed(space, self.means)
 
     @override
     def score(self, code: Code, seed: int) -> float:
@@ -184,3 +174,23 @@ class Surrogate(Evaluator):
         """As in Evaluator: the codes that it is of, under its own budget or one that replaces it."""
         SURROGATES.check_no_space(space)
         return find_space(self._spec, budget)
+
+
+def climbed(space: Space, means: Callable[[list[Code]], np.ndarray]) -> Code:
+    """The best code of a space that was found from its grown candidates uphill, as far as it goes.
+
+    Args:
+        space: The space.
+        means: What codes score, shape (n,).
+    """
+    rng = np.random.default_rng(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AutoBSSWarning)  # a small space has fewer candidates
+        rows = candidate_set(space, rng)
+    tops = []
+    for row in rows[np.argsort(-means(space.decode(rows)))[:_CLIMBS]]:
+        top, best = -np.inf, row
+        while (found := means(space.decode(near := around(space, best[None], rng)))).max() > top:
+            top, best = found.max(), near[found.argmax()]
+        tops.append((top, best))
+    return space.decode(max(tops, key=lambda pair: pair[0])[1][None])[0]
