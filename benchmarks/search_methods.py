@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+from search_ablations import ABLATIONS
 
 from autobss_search import AutoBSS, LocalSearch, RandomSearch, RegularizedEvolution, Searcher, Session, Space
 from autobss_search.searchers.candidates import candidate_set
@@ -233,6 +234,7 @@ def uniform(problem: Problem, seed: int) -> list[Code]:
 METHODS: dict[str, tuple[str, Method]] = {
     "uniform": ("uniform rescaling", uniform),
     "autobss": ("**AutoBSS**, default", ours(lambda space, seed: AutoBSS(space, seed=seed))),
+    **{name: (what, ours(make)) for name, (what, make) in ABLATIONS.items()},
     "paper": ("AutoBSS, paper preset", ours(lambda space, seed: AutoBSS(space, "paper", seed=seed))),
     "paper-no-clustering": (
         "paper preset without clustering",

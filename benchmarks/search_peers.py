@@ -81,7 +81,7 @@ def main() -> int:
         "--methods", default="", help="comma-separated; all when left out; gp:10 has ten repetitions of its own"
     )
     parser.add_argument("--repetitions", type=int, default=50)
-    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--workers", type=int)
     parser.add_argument(
         "--runs", help="where finished runs are kept, beside the Markdown table and the plot (outputs/search_peers/)"
     )
@@ -107,7 +107,6 @@ def main() -> int:
     name, kind, version = identity(options.table)
     fractions = [float(f) for f in options.fractions.split(",")] if options.fractions else [*SHARES[kind]]
     kept = Path(options.runs or f"outputs/search_peers/{name}{version}.jsonl")
-    kept.parent.mkdir(parents=True, exist_ok=True)
     jobs = [(r, f, method) for r in range(max(repetitions.values())) for f in fractions for method in repetitions]
     jobs = [job for job in jobs if job[0] < repetitions[job[2]]]
     figures = measure(options.table, jobs, kept, options.workers)
@@ -132,8 +131,9 @@ def identity(source: str) -> tuple[str, str, str]:
     return benchmark.path.name.partition(".")[0].lower(), kind, f"-{digest}"
 
 
-def measure(source: str, jobs: list[Job], kept: Path, workers: int) -> Found:
+def measure(source: str, jobs: list[Job], kept: Path, workers: int | None = None) -> Found:
     """Run what was not run before; each finished run is a line of `kept`."""
+    kept.parent.mkdir(parents=True, exist_ok=True)
     done: Found = {}
     if kept.exists():
         for line in kept.read_text(encoding="utf-8").splitlines():
@@ -155,10 +155,12 @@ def measure(source: str, jobs: list[Job], kept: Path, workers: int) -> Found:
 
 
 def values(figures: Found, method: str, fractions: list[float], figure: str, answer: int = -1) -> np.ndarray:
-    """Of the repetitions that a method has at each of these budgets, shape (budgets, repetitions)."""
-    return np.array(
-        [[found[figure][answer] for job, found in figures.items() if job[1:] == (f, method)] for f in fractions]
-    )
+    """Of the repetitions that a method has at each of these budgets, shape (budgets, repetitions).
+
+    Where a space has fewer codes than scores, later answers are the last one.
+    """
+    each = [[found[figure] for job, found in figures.items() if job[1:] == (f, method)] for f in fractions]
+    return np.array([[own[: answer + 1 or None][-1] for own in runs] for runs in each])
 
 
 def mean_and_error(found: np.ndarray) -> tuple[float, float]:
@@ -172,12 +174,6 @@ def cell(found: np.ndarray) -> str:
     return "{:.3f} ± {:.3f}".format(*mean_and_error(found)) if found.shape[1] > 1 else f"{found.mean():.3f}"
 
 
-def over_uniform(figures: Found, method: str, fractions: list[float], answer: int = -1) -> list[str]:
-    """How much better answers are than uniform rescaling, and how many are worse."""
-    gains = values(figures, method, fractions, "headroom") - values(figures, method, fractions, "smooth", answer)
-    return [cell(gains), f"{np.mean(gains < -1e-9):.0%}"] if np.isfinite(gains).all() else ["", ""]
-
-
 def summary(
     figures: Found, repetitions: dict[str, int], fractions: list[float], name: str, said: str
 ) -> tuple[str, bool]:
@@ -187,12 +183,11 @@ def summary(
     shown = [figure for figure in FIGURES if not all(np.isnan(found[figure]).all() for found in figures.values())]
     each = [*itertools.product(shown, fractions)] if len(fractions) > 1 else []
     header = ["method", *(f"{figure} at {f:g}" for figure, f in each), *(f"{figure}, pooled" for figure in shown)]
-    header += ["over uniform", "worse", "seconds a run", "repetitions"]
+    header += ["seconds a run", "repetitions"]
     rows = []
     for method, own in repetitions.items():
         cells = [cell(values(figures, method, [f], figure)) for figure, f in each]
         cells += [cell(values(figures, method, fractions, figure)) for figure in shown]
-        cells += over_uniform(figures, method, fractions)
         seconds = values(figures, method, fractions, "seconds").mean()
         rows.append([METHODS[method][0], *cells, f"{seconds:.1f}", str(own)])
     text = [
@@ -201,8 +196,7 @@ def summary(
         "In points of accuracy; of made-up scores in their spreads among grown codes. A score is one of a table's "
         "trainings of a code, at random, or what a surrogate or a made-up function gives, with noise. Regret: the best "
         "feasible mean accuracy of a table less the answer's. Smooth: the same without luck, by a smooth fit of the "
-        "table, by the surrogate, or by the function. Over uniform: how much better answers are than the hand-made "
-        "network with its widths rescaled to the budget, without luck; worse: how many are not as good.",
+        "table, by the surrogate, or by the function.",
         "",
         said,
         "",
@@ -226,9 +220,8 @@ def summary(
         for answer in range(4):
             found = [values(figures, "autobss", fractions, each, answer) for each in shown]
             beaten = sum(found[-1].mean() <= means[p][figure] for p in peers)
-            more = over_uniform(figures, "autobss", fractions, answer)
-            rows.append([str(16 * (answer + 1)), *map(cell, found), *more, f"{beaten} of {len(peers)}"])
-        header = ["scores", *shown, "over uniform", "worse", f"peers whose {figure} after 64 scores is not lower"]
+            rows.append([str(16 * (answer + 1)), *map(cell, found), f"{beaten} of {len(peers)}"])
+        header = ["scores", *shown, f"peers whose {figure} after 64 scores is not lower"]
         text += ["The default's answers after fewer scores, pooled:\n", *lines(header, rows)]
     return "\n".join([*text, machine(), ""]), met
 

@@ -183,7 +183,13 @@ class AutoBSS(Searcher):
         pool = self._without(self._centers(pool, round, weight), out)
         x = self._seen(self.space.values(pool), weight)
         waiting = self._seen(self._values(pending), weight)
-        return self.space.decode(pool[select(process, x, min(n, len(pool)), waiting, rng, noisy=not paper)])
+        return self.space.decode(pool[self._chosen(process, x, min(n, len(pool)), waiting, rng)])
+
+    def _chosen(
+        self, process: GaussianProcess, x: np.ndarray, n: int, pending: np.ndarray, rng: np.random.Generator
+    ) -> list[int]:
+        """Which candidates to evaluate; as of `select`."""
+        return select(process, x, n, pending, rng, noisy=self.preset != "paper")
 
     def _learned(self, observations: list[Observation]) -> list[Observation]:
         """The scored observations, or those that represent them where there are very many."""

@@ -1,0 +1,80 @@
+"""AutoBSS's default with one of its parts left out or as the paper has it, each a searcher of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from typing_extensions import override
+
+from autobss_search import AutoBSS, Searcher, Space
+from autobss_search.searchers.acquisition import select
+from autobss_search.searchers.searcher import Observation
+from autobss_search.searchers.surrogate import GaussianProcess, paper_process
+from autobss_zoo.codes import Code
+
+
+class _OnlyGrown(AutoBSS):
+    @override
+    def _propose(
+        self, observations: list[Observation], round: int, n: int, pending: list[Code], rng: np.random.Generator
+    ) -> list[Code]:
+        if round:
+            return super()._propose(observations, round, n, pending, rng)
+        rows = self.candidates[rng.permutation(len(self.candidates))[:n]]
+        return [*([self._guess] if self._guess else []), *self.space.decode(rows)]
+
+
+class _NoneAround(AutoBSS):
+    @override
+    def _around(self, positions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return positions[:0]
+
+
+class _NoLogarithms(AutoBSS):
+    @override
+    def _scaled(self, values: np.ndarray) -> np.ndarray:
+        return values
+
+
+class _PapersProcess(AutoBSS):
+    @override
+    def _process(self, known: list[Observation], weight: np.ndarray) -> GaussianProcess:
+        x, y = self._seen(self._values(o.code for o in known), weight), np.array([o.value for o in known], float)
+        return paper_process(x, y, np.array([o.round == 0 for o in known]))
+
+
+class _PapersImprovement(AutoBSS):
+    @override
+    def _chosen(
+        self, process: GaussianProcess, x: np.ndarray, n: int, pending: np.ndarray, rng: np.random.Generator
+    ) -> list[int]:
+        return select(process, x, n, pending, rng)
+
+
+class _BestScore(AutoBSS):
+    @override
+    def _recommend(self, known: list[Observation]) -> Code:
+        return Searcher._recommend(self, known)
+
+    @override
+    def _judged(self, known: list[Observation]) -> np.ndarray:
+        return Searcher._judged(self, known)
+
+
+ABLATIONS: dict[str, tuple[str, Callable[[Space, int], Searcher]]] = {
+    "no-guess": (
+        "default without the uniformly rescaled code",
+        lambda space, seed: AutoBSS(space, seed=seed, guess=False),
+    ),
+    "only-grown": ("default with grown codes alone at first", lambda space, seed: _OnlyGrown(space, seed=seed)),
+    "no-growth": ("default without growth", lambda space, seed: AutoBSS(space, seed=seed, growth=False)),
+    "none-around": ("default without candidates around the best", lambda space, seed: _NoneAround(space, seed=seed)),
+    "no-logarithms": ("default without logarithms", lambda space, seed: _NoLogarithms(space, seed=seed)),
+    "papers-process": ("default with the paper's process", lambda space, seed: _PapersProcess(space, seed=seed)),
+    "papers-improvement": (
+        "default with the paper's improvement",
+        lambda space, seed: _PapersImprovement(space, seed=seed),
+    ),
+    "best-score": ("default that answers the best score", lambda space, seed: _BestScore(space, seed=seed)),
+}
