@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 
 from autobss_search.command.cli import main
 from autobss_search.evaluators.factorial import smooth_fit
-from autobss_search.evaluators.tabular import Table
+from autobss_search.evaluators.tabular import TABLES, Table
 from autobss_search.reports.benches import Bench, Correlation
+from autobss_search.spaces.uniform import uniform_code
+from autobss_search.studies.recipe import SearchRecipe
 
 FILE = Path(__file__).parents[3] / "shared/data/channel_bench_macro/Results_MobileNet.json"
 
@@ -145,3 +148,24 @@ def test_the_command(tmp_path, capsys):
     assert "parameters" not in out
     assert main(["bench", str(tmp_path / "once.json"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["noise"] is None
+
+
+@pytest.mark.parametrize("name", TABLES.names())
+def test_a_shipped_tables_card_says_what_is_in_it(name):
+    bench, card = Bench.of(Table(name)), TABLES.file(name).with_name(f"{name}.md").read_text(encoding="utf-8")
+    assert bench.benchmark.scores.shape == (4096, 3)
+    assert np.isfinite(bench.benchmark.scores).all()
+    assert f"{bench.accuracy.min():.2f} to {bench.accuracy.max():.2f}" in card
+    assert f"Noise of a training: {bench.noise:.2f}" in card
+    assert f"of MACs {bench.of_figures['MACs'].overall.kendall:.2f} and" in card
+    for room in bench.headrooms:
+        assert f"{room.points:.2f} at {room.share:.0%}" in card
+
+
+@pytest.mark.parametrize("name", TABLES.names())
+def test_searches_on_shipped_tables_find_better_codes_than_uniform_rescaling(name, tmp_path, capsys):
+    assert main(["search", f"bench/{name}", "--folder", str(tmp_path / "study")]) == 0
+    space = SearchRecipe.load(tmp_path / "study/search.yaml").make_space()
+    found = space.parse(re.search(r"answer: (\S+)", capsys.readouterr().out)[1])
+    answer, rescaled = smooth_fit(Table(name)).means([found, uniform_code(space)])
+    assert answer > rescaled
