@@ -21,7 +21,7 @@ from .searcher import BATCH, Observation, Searcher, place
 from .surrogate import GaussianProcess, paper_process, representative
 
 PRESETS = ("default", "paper")
-_SURE = 0.97  # the probability that a code is better than the guess, from which on it is answered instead
+_SURE = 0.95  # the probability that a code is better than the guess, from which on it is answered instead
 _EXPANSIONS, _EXPANDED = 2, 40  # local refinement of the candidates: how often, around how many codes
 
 
