@@ -24,13 +24,15 @@ SCORES = {0: 16, 1: 32, 3: 64}  # after each of these rounds
 
 
 def budgets(source: str) -> dict[float, str]:
-    """The uniformly rescaled codes by their own MACs as shares of what `load` takes shares of."""
+    """The uniformly rescaled codes by their own MACs as shares of what `load` takes shares of; none that is alone."""
     out = {}
     for share in SHARES:
         space = load(source, share).space
         if (code := uniform_code(space)) is not None:
             macs = space.costs(space.encode([code]))["macs"][0]
-            out[float(share * macs / space.constraints[0].upper) * (1 + 1e-9)] = str(code)
+            own = float(share * macs / space.constraints[0].upper) * (1 + 1e-9)
+            if load(source, own).headroom > 0:
+                out[own] = str(code)
     return out
 
 
