@@ -38,7 +38,7 @@ class WithResolution(Family):
     @property
     @override
     def fields(self) -> tuple[Field, ...]:
-        return *self.inner.fields, Field(SYMBOL, "image side", low=8, high=4096)
+        return *self.inner.fields, Field(SYMBOL, "image side", low=min(8, self.inner.input_size), high=4096)
 
     @property
     @override

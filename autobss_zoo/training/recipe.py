@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _BUILT_IN = ("classification", "detection", "segmentation")  # each in the module of its name
 
+_SEARCHES = {"space", "score", "training", "table", "surrogate"}  # keys of searches' recipes
+
 TASKS: Kinds[TrainingRecipe] = Kinds("task", {name: f"{__package__}.tasks.{name}" for name in _BUILT_IN})
 """The kinds of recipes, by the name that they give as `task`."""
 
@@ -197,7 +199,7 @@ class TrainingRecipe(BaseModel, ABC):
             RecipeError: If it does not exist, a key is unknown or a value impossible; it names the key and the file.
         """
         values, where, notes = recipes.resolve(recipe, overrides)
-        if "space" in values:
+        if values.keys() & _SEARCHES:
             raise RecipeError(f"{where}: is a search's recipe, for `autobss search`")
         try:
             kind = TASKS.find(values.get("task", "classification"))

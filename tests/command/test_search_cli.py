@@ -93,7 +93,7 @@ def test_from_a_budget_to_a_model_file(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["search"], 2, "expected either training (a recipe) or table"),
+        (["search"], 2, "expected one of training (a recipe), table"),
         (["search", "--train", "small/digits"], 2, "space: expected a name or a file; declared: resnet18,"),
         (["search", "--train", "small/digits", "--space", "resnet81"], 2, "did you mean resnet18"),
         (["search", "--train", "small/digit", "--space", "resnet18"], 2, "did you mean small/digits"),
@@ -147,7 +147,7 @@ def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, arguments, code, m
         ("tabel: x", "unknown key 'tabel': did you mean table or"),
         ("- 1", "expected a mapping of keys to values"),
         ("{", "no YAML"),
-        ("{training: small/digits, table: x}", "either training"),
+        ("{training: small/digits, table: x}", "expected one of training"),
         (
             "{training: small/digits, space: mnv2_small, rounds: many}",
             "rounds: expected a positive integer, got 'many'",

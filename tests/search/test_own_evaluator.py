@@ -95,12 +95,12 @@ def test_a_recipe_names_its_kind(tmp_path):
         assert changed.make_evaluator().offset == 4
     finally:
         del EVALUATORS["noted"]
-    with pytest.raises(ValueError, match="score: kind: 'noted': known: table, training"):
+    with pytest.raises(ValueError, match="score: kind: 'noted': known: surrogate, table, training"):
         SearchRecipe.load({"space": "resnet18_small", "score": score})
 
 
 def test_a_kind_that_is_no_name_is_named():
-    with pytest.raises(ValueError, match=r"score: kind: \['x'\]: known: table, training"):
+    with pytest.raises(ValueError, match=r"score: kind: \['x'\]: known: surrogate, table, training"):
         SearchRecipe.load({"space": "resnet18_small", "score": {"kind": ["x"]}})
 
 
@@ -109,5 +109,5 @@ def test_short_keys_and_kinds_mean_the_same():
     score = {"kind": "training", "base": "small/digits", "epochs": 2}
     assert short == SearchRecipe.load({"space": "resnet18_small", "score": score})
     assert json.loads(json.dumps(short.make_evaluator().describe())) == short.make_evaluator().describe()
-    with pytest.raises(ValueError, match="expected either training"):
+    with pytest.raises(ValueError, match="expected one of training"):
         SearchRecipe.load({"space": "resnet18_small", "training": "small/digits", "score": score})

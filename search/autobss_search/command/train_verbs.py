@@ -86,15 +86,27 @@ def _recipes(arguments: argparse.Namespace) -> int:
     else:
         table = Table("recipe", "verb", "what", "data", "length", box=box.SIMPLE_HEAD, pad_edge=False)
         for name in names:
-            values = resolve(name).values
-            training = resolve(values["training"]).values if "space" in values else values
-            kind = ("search", values["space"]) if "space" in values else ("train", values["model"])
-            unit = "iterations" if "iterations" in training else "epochs"
-            table.add_row(name, *kind, training["data"], f"{training[unit]:,} {unit}")
+            table.add_row(name, *_summary(resolve(name).values))
         print_rich(table)
     if not names:
         complain("error", f"no recipe matches {shown(arguments.pattern)}; `autobss recipes` lists all")
     return 0 if names else 1
+
+
+def _summary(values: dict[str, Any]) -> tuple[str, str, str, str]:
+    """A recipe's verb, what it trains or searches, on which data, and for how long."""
+    from autobss_zoo.recipes import resolve
+
+    if benchmark := next((kind for kind in ("table", "surrogate") if kind in values), None):
+        return "search", values[benchmark], f"a {benchmark}", "no training"
+    training = resolve(values["training"]).values if "training" in values else values
+    unit = "iterations" if "iterations" in training else "epochs"
+    length = f"{training[unit]:,} {unit}"
+    return (
+        *(("search", values["space"]) if training is not values else ("train", values["model"])),
+        training["data"],
+        length,
+    )
 
 
 def _train(arguments: argparse.Namespace) -> int:
