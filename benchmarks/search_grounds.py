@@ -92,8 +92,9 @@ class Ground:
 
     @cached_property
     def _best_of_means(self) -> float:
-        feasible = self.table.macs <= self.space.constraints[0].upper if self.table else []
-        return float(self.table.scores[feasible].mean(axis=1).max()) if self.table else float("nan")
+        if not self.table:
+            return float("nan")
+        return float(self.table.scores[self.table.macs <= self.space.constraints[0].upper].mean(axis=1).max())
 
     @cached_property
     def headroom(self) -> float:
