@@ -118,7 +118,7 @@ def run(path: str, workers: int, repetition: int) -> dict[str, dict[str, float]]
     table, space = ground.table, ground.space
 
     def evaluate(code: Code, seed: int) -> float:
-        return table(code, repetition)
+        return table.score(code, repetition)
 
     def length(code: Code) -> float:
         rng = np.random.default_rng([repetition, *code.values, 1])  # another stream than the score's
