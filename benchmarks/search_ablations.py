@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from typing_extensions import override
 
-from autobss_search import AutoBSS, Searcher, Space
+from autobss_search import AutoBSS, Searcher
 from autobss_search.searchers.acquisition import select
 from autobss_search.searchers.searcher import Observation
 from autobss_search.searchers.surrogate import GaussianProcess, paper_process
@@ -62,19 +63,14 @@ class _BestScore(AutoBSS):
         return Searcher._judged(self, known)
 
 
-ABLATIONS: dict[str, tuple[str, Callable[[Space, int], Searcher]]] = {
-    "no-guess": (
-        "default without the uniformly rescaled code",
-        lambda space, seed: AutoBSS(space, seed=seed, guess=False),
-    ),
-    "only-grown": ("default with grown codes alone at first", lambda space, seed: _OnlyGrown(space, seed=seed)),
-    "no-growth": ("default without growth", lambda space, seed: AutoBSS(space, seed=seed, growth=False)),
-    "none-around": ("default without candidates around the best", lambda space, seed: _NoneAround(space, seed=seed)),
-    "no-logarithms": ("default without logarithms", lambda space, seed: _NoLogarithms(space, seed=seed)),
-    "papers-process": ("default with the paper's process", lambda space, seed: _PapersProcess(space, seed=seed)),
-    "papers-improvement": (
-        "default with the paper's improvement",
-        lambda space, seed: _PapersImprovement(space, seed=seed),
-    ),
-    "best-score": ("default that answers the best score", lambda space, seed: _BestScore(space, seed=seed)),
+ABLATIONS: dict[str, tuple[str, Callable[..., Searcher]]] = {
+    "no-guess": ("default without the uniformly rescaled code", partial(AutoBSS, guess=False)),
+    "only-grown": ("default with grown codes alone at first", _OnlyGrown),
+    "no-growth": ("default without growth", partial(AutoBSS, growth=False)),
+    "none-around": ("default without candidates around the best", _NoneAround),
+    "no-logarithms": ("default without logarithms", _NoLogarithms),
+    "papers-process": ("default with the paper's process", _PapersProcess),
+    "papers-improvement": ("default with the paper's improvement", _PapersImprovement),
+    "best-score": ("default that answers the best score", _BestScore),
 }
+"""What they are, and searchers over a space with a seed."""

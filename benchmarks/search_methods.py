@@ -11,7 +11,7 @@ import logging
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from search_ablations import ABLATIONS
@@ -21,6 +21,8 @@ from autobss_search.searchers.candidates import candidate_set
 from autobss_search.searchers.candidates import uniform as uniformly
 from autobss_search.spaces.uniform import uniform_code
 from autobss_zoo import Code
+
+ENUMERABLE = 1 << 24  # codes of spaces that are small enough to look at all of them
 
 
 @dataclass
@@ -37,8 +39,10 @@ class Problem:
     @cached_property
     def batches(self) -> list[int]:
         """How many codes each round scores: `batch`, but no more than there are."""
-        left = min(self.batch * self.rounds, self.space.count())
-        return [min(self.batch, left - start) for start in range(0, left, self.batch)]
+        scores = self.batch * self.rounds
+        if self.space.size <= ENUMERABLE:
+            scores = min(scores, self.space.count())
+        return [min(self.batch, scores - start) for start in range(0, scores, self.batch)]
 
     @property
     def budget(self) -> int:
@@ -77,6 +81,10 @@ def ours(make: Callable[[Space, int], Searcher]) -> Method:
         return answers
 
     return method
+
+
+def _seeded(make: Callable[..., Searcher], space: Space, seed: int) -> Searcher:
+    return make(space, seed=seed)
 
 
 def optuna_sampler(name: str, rejections: int) -> Method:
@@ -234,7 +242,7 @@ def uniform(problem: Problem, seed: int) -> list[Code]:
 METHODS: dict[str, tuple[str, Method]] = {
     "uniform": ("uniform rescaling", uniform),
     "autobss": ("**AutoBSS**, default", ours(lambda space, seed: AutoBSS(space, seed=seed))),
-    **{name: (what, ours(make)) for name, (what, make) in ABLATIONS.items()},
+    **{name: (what, ours(partial(_seeded, make))) for name, (what, make) in ABLATIONS.items()},
     "paper": ("AutoBSS, paper preset", ours(lambda space, seed: AutoBSS(space, "paper", seed=seed))),
     "paper-no-clustering": (
         "paper preset without clustering",

@@ -94,23 +94,24 @@ def main() -> int:
         root = Path(__file__).parents[1]
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", f"{root}[peers]"], check=True)
         importlib.invalidate_caches()
-    from search_methods import METHODS
+    from search_methods import ENUMERABLE, METHODS
 
-    repetitions = {}
-    for given in options.methods.split(",") if options.methods else METHODS:
+    name, kind, version = identity(options.table)
+    fractions = [float(f) for f in options.fractions.split(",")] if options.fractions else [*SHARES[kind]]
+    ground, repetitions = load(options.table, fractions[0]), {}
+    known = [method for method in METHODS if method != "qlognei" or ground.space.size <= ENUMERABLE]
+    for given in options.methods.split(",") if options.methods else known:
         method, _, own = given.partition(":")
-        if method not in METHODS or (not own.isdecimal() and own):
-            parser.error(f"--methods: expected one of {', '.join(METHODS)}, or one:repetitions, got {given!r}")
+        if method not in known or (not own.isdecimal() and own):
+            parser.error(f"--methods: expected one of {', '.join(known)}, or one:repetitions, got {given!r}")
         repetitions[method] = int(own or options.repetitions)
     if "uniform" in repetitions and not options.table.startswith(MADE):
         repetitions["uniform"] = 1  # there is no luck in it
-    name, kind, version = identity(options.table)
-    fractions = [float(f) for f in options.fractions.split(",")] if options.fractions else [*SHARES[kind]]
     kept = Path(options.runs or f"outputs/search_peers/{name}{version}.jsonl")
     jobs = [(r, f, method) for r in range(max(repetitions.values())) for f in fractions for method in repetitions]
     jobs = [job for job in jobs if job[0] < repetitions[job[2]]]
     figures = measure(options.table, jobs, kept, options.workers)
-    table, met = summary(figures, repetitions, fractions, name, load(options.table, fractions[0]).said)
+    table, met = summary(figures, repetitions, fractions, name, ground.said)
     print(table)
     outs = [kept.with_suffix("")]
     if options.write:

@@ -99,14 +99,11 @@ def _summary(values: dict[str, Any]) -> tuple[str, str, str, str]:
 
     if benchmark := next((kind for kind in ("table", "surrogate") if kind in values), None):
         return "search", values[benchmark], f"a {benchmark}", "no training"
-    training = resolve(values["training"]).values if "training" in values else values
+    searches = "training" in values
+    training = resolve(values["training"]).values if searches else values
+    verb, what = ("search", values["space"]) if searches else ("train", values["model"])
     unit = "iterations" if "iterations" in training else "epochs"
-    length = f"{training[unit]:,} {unit}"
-    return (
-        *(("search", values["space"]) if training is not values else ("train", values["model"])),
-        training["data"],
-        length,
-    )
+    return verb, what, training["data"], f"{training[unit]:,} {unit}"
 
 
 def _train(arguments: argparse.Namespace) -> int:
