@@ -31,7 +31,7 @@ SURROGATES = Shelf("surrogate")
 """The surrogates that there are."""
 
 _Positive = Annotated[Number, Field(gt=0)]
-_CLIMBS = 16
+_CLIMBERS = 40
 _BLOCK = 1 << 12  # codes at a time
 
 
@@ -177,20 +177,19 @@ class Surrogate(Evaluator):
 
 
 def climbed(space: Space, means: Callable[[list[Code]], np.ndarray]) -> Code:
-    """The best code of a space that was found from its grown candidates uphill, as far as it goes.
+    """The best code of a space that was found from its grown candidates uphill, the best ones together.
 
     Args:
         space: The space.
         means: What codes score, shape (n,).
     """
-    rng = np.random.default_rng(0)
+    rng, best = np.random.default_rng(0), -np.inf
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AutoBSSWarning)  # a small space has fewer candidates
         rows = candidate_set(space, rng)
-    tops = []
-    for row in rows[np.argsort(-means(space.decode(rows)))[:_CLIMBS]]:
-        top, best = -np.inf, row
-        while (found := means(space.decode(near := around(space, best[None], rng)))).max() > top:
-            top, best = found.max(), near[found.argmax()]
-        tops.append((top, best))
-    return space.decode(max(tops, key=lambda pair: pair[0])[1][None])[0]
+    while True:
+        found = means(space.decode(rows))
+        tops = rows[np.argsort(-found)[:_CLIMBERS]]
+        if found.max() <= best:
+            return space.decode(tops[:1])[0]
+        best, rows = found.max(), np.unique(np.concatenate([tops, around(space, tops, rng)]), axis=0)
