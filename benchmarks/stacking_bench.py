@@ -15,6 +15,7 @@ import json
 import lzma
 import os
 import tempfile
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +25,7 @@ import numpy as np
 from ground_truth import card, train_all
 from machine import machine
 from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 
 from autobss_search import AutoBSS, RegularizedEvolution, Session, Space
@@ -116,7 +118,9 @@ def fitted(surrogate: Surrogate) -> Covariance:
     noise = surrogate.noise**2 / np.isfinite(surrogate.scores).sum(axis=1)
     kernel = surrogate.covariance.kernel(fixed=False)
     process = GaussianProcessRegressor(kernel, alpha=noise)
-    found = process.fit(surrogate.inputs(surrogate.codes), means - means.mean()).kernel_
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the lengths of inputs that only slope end at the bound
+        found = process.fit(surrogate.inputs(surrogate.codes), means - means.mean()).kernel_
     return Covariance(
         noise=surrogate.noise,
         linear=found.k1.k1.constant_value**0.5,
