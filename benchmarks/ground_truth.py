@@ -33,7 +33,7 @@ def train_all(training: Training, wanted: Iterable[tuple[Code, int]], kept: Path
     wanted, done = list(wanted), read(kept)
     missing = [(code, seed) for code, seed in wanted if (str(code), seed) not in done]
     kept.parent.mkdir(parents=True, exist_ok=True)
-    with kept.open("a", encoding="utf-8") as file, Progress() as progress:
+    with kept.open("a", encoding="utf-8") as file, Progress(disable=not missing) as progress:
         task = progress.add_task(kept.stem, total=len(missing))
         jobs = [Job(i, code, seed) for i, (code, seed) in enumerate(missing)]
         for outcome in LocalProcesses(workers).outcomes(training, jobs):

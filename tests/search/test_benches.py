@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from autobss_search.command.cli import main
-from autobss_search.evaluators.factorial import smooth_fit
+from autobss_search.evaluators.factorial import noise_variance, smooth_fit
+from autobss_search.evaluators.surrogates import SURROGATES, Surrogate
 from autobss_search.evaluators.tabular import TABLES, Table
 from autobss_search.reports.benches import Bench, Correlation
 from autobss_search.spaces.uniform import uniform_code
@@ -162,10 +163,26 @@ def test_a_shipped_tables_card_says_what_is_in_it(name):
         assert f"{room.points:.2f} at {room.share:.0%}" in card
 
 
-@pytest.mark.parametrize("name", TABLES.names())
-def test_searches_on_shipped_tables_find_better_codes_than_uniform_rescaling(name, tmp_path, capsys):
+@pytest.mark.parametrize("name", SURROGATES.names())
+def test_a_shipped_surrogates_card_says_what_is_in_it(name):
+    surrogate, card = Surrogate(name), SURROGATES.file(name).with_name(f"{name}.md").read_text(encoding="utf-8")
+    trainings = np.isfinite(surrogate.scores).sum(axis=1)
+    assert f"Codes: {len(surrogate.codes):,} of space `{name}`" in card
+    assert len(surrogate.codes) >= 1500
+    assert (trainings == 3).sum() >= 150
+    assert noise_variance(surrogate.scores[trainings == 3]) ** 0.5 == pytest.approx(surrogate.noise)
+    assert f"Noise of a training, and of a score of the surrogate: {surrogate.noise:.2f}" in card
+    space = surrogate.make_space(None, {})
+    rescaled = uniform_code(space)
+    own, best = surrogate.means([rescaled, surrogate.best(space)])
+    assert f"{best - own:.2f} at {space.constraints[0].upper:,.0f} MACs (`{rescaled}`, {own:.2f})" in card
+
+
+@pytest.mark.parametrize("name", [*TABLES.names(), *SURROGATES.names()])
+def test_searches_on_shipped_benchmarks_find_better_codes_than_uniform_rescaling(name, tmp_path, capsys):
     assert main(["search", f"bench/{name}", "--folder", str(tmp_path / "study")]) == 0
     space = SearchRecipe.load(tmp_path / "study/search.yaml").make_space()
     found = space.parse(re.search(r"answer: (\S+)", capsys.readouterr().out)[1])
-    answer, rescaled = smooth_fit(Table(name)).means([found, uniform_code(space)])
+    truth = smooth_fit(Table(name)) if name in TABLES.names() else Surrogate(name)
+    answer, rescaled = truth.means([found, uniform_code(space)])
     assert answer > rescaled
