@@ -26,7 +26,13 @@ _BUILT_IN = ("classification", "detection", "segmentation")  # each in the modul
 
 _SEARCHES = {"space", "score", "training", "table", "surrogate"}  # keys of searches' recipes
 
-TASKS: Kinds[TrainingRecipe] = Kinds("task", {name: f"{__package__}.tasks.{name}" for name in _BUILT_IN})
+TASKS: Kinds[TrainingRecipe] = Kinds(
+    "task",
+    {
+        **{name: f"{__package__}.tasks.{name}" for name in _BUILT_IN},
+        "supernet": "autobss_search.supernets.training",  # the engine's: which networks there are is a space's
+    },
+)
 """The kinds of recipes, by the name that they give as `task`."""
 
 register_task = TASKS.register
@@ -199,12 +205,12 @@ class TrainingRecipe(BaseModel, ABC):
             RecipeError: If it does not exist, a key is unknown or a value impossible; it names the key and the file.
         """
         values, where, notes = recipes.resolve(recipe, overrides)
-        if values.keys() & _SEARCHES:
-            raise RecipeError(f"{where}: is a search's recipe, for `autobss search`")
         try:
             kind = TASKS.find(values.get("task", "classification"))
         except UnknownNameError as error:
             raise RecipeError(f"{where}: {error}") from None
+        if values.keys() & (_SEARCHES - kind.model_fields.keys()):
+            raise RecipeError(f"{where}: is a search's recipe, for `autobss search`")
         try:
             return kind(**values), notes
         except ValidationError as error:

@@ -112,6 +112,7 @@ EVALUATORS: Kinds[Evaluator] = Kinds(
         "training": f"{__package__}.training",
         "table": f"{__package__}.tabular",
         "surrogate": f"{__package__}.surrogates",
+        "supernet": f"{__package__}.supernet",
     },
 )
 """The kinds of evaluators, by the name that recipes give as `score: {kind: ...}`."""

@@ -1,0 +1,1 @@
+"""Networks that share weights, and how they are drawn and trained."""

@@ -1,0 +1,225 @@
+"""A supernet: the widest network, of which every narrower one is a part (BCNetV2, sections 4.1 and 5.1).
+
+A layer of c channels has the first c channels of the widest one, or the last c; a smaller kernel is the larger one's
+centre; a stage of fewer blocks has the first ones. Which parameters a code's network has, and of which shapes, is read
+off its plan, and the network itself is what its family builds: there is no second class for any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ..codes import Code
+from ..cost import Setting
+from ..families import get_family
+from ..families.plan import Layer, Plan
+
+_Index = tuple[slice, ...]
+
+
+class Path(NamedTuple):
+    """A way through a supernet.
+
+    Attributes:
+        code: Of the network.
+        right: Whether its channels are the last ones of the widest network, and not the first.
+    """
+
+    code: Code
+    right: bool = False
+
+
+class _Skeleton(NamedTuple):
+    """A network without weights.
+
+    Attributes:
+        network: On the meta device; batch norms have no statistics of their own.
+        layers: Of each layer of the plan the names of its parameters, in their order.
+        depthwise: The depthwise convolutions, each with its weight's name.
+    """
+
+    network: nn.Module
+    layers: list[list[str]]
+    depthwise: list[tuple[str, nn.Conv2d]]
+
+
+class Supernet(nn.Module):
+    """The networks of all codes between two, which share the weights of the widest.
+
+    Batch norms use the statistics of the batch, in training and in evaluation: those of networks of different widths
+    have nothing in common. Its parameters have the names of the network's.
+
+    Args:
+        widest: The code of the widest, deepest network.
+        narrowest: The code whose elements are the least.
+        **kwargs: What the family's `build` takes: num_classes, in_chans...
+
+    Raises:
+        ValueError: If the codes are of different families.
+    """
+
+    def __init__(self, widest: Code, narrowest: Code, **kwargs: Any) -> None:
+        super().__init__()
+        if widest.family != narrowest.family:
+            raise ValueError(f"expected two codes of one family, got {widest} and {narrowest}")
+        self.widest, self.narrowest = widest, narrowest
+        self._family, self._kwargs = get_family(widest.family), kwargs
+        self._skeletons: dict[tuple[Any, ...], _Skeleton] = {}
+        found = {name: value.detach() for name, value in self._build(widest).named_parameters()}
+        for code in self._others():
+            with torch.device("meta"):
+                shapes = {name: value.shape for name, value in self._build(code).named_parameters()}
+            if any(name not in found or _larger(shape, found[name].shape) for name, shape in shapes.items()):
+                for name, value in self._build(code).named_parameters():
+                    found[name] = _grown(found[name], value.shape) if name in found else value.detach()
+        for name, value in found.items():
+            _plant(self, name, nn.Parameter(value))
+
+    def forward(self, images: Tensor, paths: Sequence[Path]) -> list[Tensor]:
+        """The logits of each path, each of shape (n, classes), for images of shape (n, channels, side, side)."""
+        parameters = dict(self.named_parameters())
+        position = {name: number for number, name in enumerate(parameters)}
+        wanted: list[tuple[int, _Index]] = []
+        found: list[tuple[_Skeleton, list[str]]] = []
+        for path in paths:
+            skeleton, shapes = self._shapes(path.code)
+            wanted += [(position[n], _part(parameters[n].shape, shape, path.right)) for n, shape in shapes.items()]
+            found.append((skeleton, list(shapes)))
+        parts = iter(_Parts.apply(wanted, *parameters.values()))
+        outputs = []
+        for skeleton, names in found:
+            weights = {name: next(parts) for name in names}
+            for name, convolution in skeleton.depthwise:
+                convolution.groups = len(weights[name])
+            skeleton.network.train(self.training)
+            outputs.append(functional_call(skeleton.network, weights, (images,)))
+        return outputs
+
+    def weights(self, path: Path) -> dict[str, Tensor]:
+        """The parameters of a path's network by their names, views of this one's."""
+        parameters = dict(self.named_parameters())
+        _, shapes = self._shapes(path.code)
+        return {
+            name: parameters[name][_part(parameters[name].shape, shape, path.right)] for name, shape in shapes.items()
+        }
+
+    def _build(self, code: Code) -> nn.Module:
+        return self._family.build(code, **self._kwargs)
+
+    def _others(self) -> Iterator[Code]:
+        """The widest code with one of its elements at the least: all parameters that it lacks are in one of those."""
+        for place, least in enumerate(self.narrowest.values):
+            values = list(self.widest.values)
+            if values[place] != least:
+                values[place] = least
+                yield replace(self.widest, values=tuple(values))
+
+    def _shapes(self, code: Code) -> tuple[_Skeleton, dict[str, tuple[int, ...]]]:
+        """The network of a code, and its parameters' shapes."""
+        setting = Setting(None, self._kwargs.get("in_chans", 3), self._kwargs.get("num_classes", 1000))
+        plan = self._family.plan(code, self._family.setting(setting, code))
+        layers = list(_layers(plan))
+        if (structure := _structure(plan)) not in self._skeletons:
+            self._skeletons[structure] = self._skeleton(code)
+        skeleton, shapes = self._skeletons[structure], {}
+        for layer, names in zip(layers, skeleton.layers, strict=True):
+            shapes.update(zip(names, _shapes_of(layer), strict=False))  # a convolution's bias or its norm's two vectors
+        return skeleton, shapes
+
+    def _skeleton(self, code: Code) -> _Skeleton:
+        with torch.device("meta"):
+            network = self._build(code)
+        layers: list[list[str]] = []
+        depthwise = []
+        for name, module in network.named_modules():
+            own = [f"{name}.{key}" for key, _ in module.named_parameters(recurse=False)]
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                layers.append(own)
+            elif own:
+                layers[-1] += own
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.track_running_stats = False
+                module.running_mean = module.running_var = module.num_batches_tracked = None
+            if isinstance(module, nn.Conv2d) and module.groups > 1:
+                depthwise.append((own[0], module))
+        return _Skeleton(network, layers, depthwise)
+
+
+class _Parts(torch.autograd.Function):
+    """Parts of parameters; their gradients are added up in one tensor a parameter."""
+
+    @staticmethod
+    def forward(ctx: Any, wanted: list[tuple[int, _Index]], *parameters: Tensor) -> tuple[Tensor, ...]:
+        ctx.wanted = wanted
+        ctx.save_for_backward(*parameters)
+        return tuple(parameters[number][index].clone() for number, index in wanted)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        out: list[Tensor | None] = [None] * len(ctx.saved_tensors)
+        for (number, index), gradient in zip(ctx.wanted, gradients, strict=True):
+            if gradient is not None:
+                total = out[number]
+                if total is None:
+                    total = out[number] = torch.zeros_like(ctx.saved_tensors[number])
+                total[index] += gradient
+        return None, *out
+
+
+def _part(whole: Sequence[int], shape: Sequence[int], right: bool) -> _Index:
+    """Where a parameter lies in a larger one: at the beginning or the end of its channels, in the kernel's middle."""
+    index = []
+    for axis, (size, part) in enumerate(zip(whole, shape, strict=False)):  # a linear layer has no kernel
+        start = (size - part) // 2 if axis > 1 else size - part if right else 0
+        index.append(slice(start, start + part))
+    return tuple(index)
+
+
+def _layers(plan: Plan) -> Iterator[Layer]:
+    """The layers of one network in order."""
+    for block in plan.blocks:
+        for _ in range(block.times):
+            yield from (layer for layer in block.layers() if layer.present)
+
+
+def _structure(plan: Plan) -> tuple[Any, ...]:
+    """What networks have in common that differ in widths alone."""
+    return tuple(
+        (b.kind, b.kernel, b.stride, b.inputs == b.outputs, b.squeeze_excite > 0, getattr(b, "expands", 0), b.times)
+        for b in plan.blocks
+    )
+
+
+def _shapes_of(layer: Layer) -> tuple[tuple[int, ...], ...]:
+    """The shapes of a layer's weight and of the vectors that follow."""
+    kernel = (layer.kernel, layer.kernel)
+    weight = (layer.outputs, 1 if layer.depthwise else layer.inputs, *kernel)
+    return weight, *[(layer.outputs,)] * layer.vectors
+
+
+def _larger(shape: Sequence[int], known: Sequence[int]) -> bool:
+    return any(size > own for size, own in zip(shape, known, strict=True))
+
+
+def _grown(known: Tensor, shape: Sequence[int]) -> Tensor:
+    """A parameter that is as large as both in all axes, drawn anew like the known one where that is not enough."""
+    if not _larger(shape, known.shape):
+        return known
+    out = known.new_empty([max(pair) for pair in zip(known.shape, shape, strict=True)])
+    return nn.init.normal_(out, float(known.mean()), float(known.std()) if known.ndim > 1 else 0.0)
+
+
+def _plant(root: nn.Module, name: str, parameter: nn.Parameter) -> None:
+    """Enter a parameter by its dotted name."""
+    *parents, last = name.split(".")
+    for parent in parents:
+        if parent not in dict(root.named_children()):
+            root.add_module(parent, nn.Module())
+        root = root.get_submodule(parent)
+    root.register_parameter(last, parameter)

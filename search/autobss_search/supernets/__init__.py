@@ -1,0 +1,1 @@
+"""Supernets over search spaces: how their networks are drawn, trained and scored."""
