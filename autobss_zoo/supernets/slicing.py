@@ -71,15 +71,17 @@ class Supernet(nn.Module):
         self.widest, self.narrowest = widest, narrowest
         self._family, self._kwargs = get_family(widest.family), kwargs
         self._skeletons: dict[tuple[Any, ...], _Skeleton] = {}
-        found = {name: value.detach() for name, value in self._build(widest).named_parameters()}
+        found: dict[str, Tensor] = {}
+        for name, parameter in self._build(widest).named_parameters():
+            found[name] = parameter.detach()
         for code in self._others():
             with torch.device("meta"):
                 shapes = {name: value.shape for name, value in self._build(code).named_parameters()}
             if any(name not in found or _larger(shape, found[name].shape) for name, shape in shapes.items()):
                 for name, value in self._build(code).named_parameters():
                     found[name] = _grown(found[name], value.shape) if name in found else value.detach()
-        for name, value in found.items():
-            _plant(self, name, nn.Parameter(value))
+        for name, whole in found.items():
+            _plant(self, name, nn.Parameter(whole))
 
     def forward(self, images: Tensor, paths: Sequence[Path]) -> list[Tensor]:
         """The logits of each path, each of shape (n, classes), for images of shape (n, channels, side, side)."""
@@ -127,7 +129,8 @@ class Supernet(nn.Module):
         layers = list(_layers(plan))
         if (structure := _structure(plan)) not in self._skeletons:
             self._skeletons[structure] = self._skeleton(code)
-        skeleton, shapes = self._skeletons[structure], {}
+        skeleton = self._skeletons[structure]
+        shapes: dict[str, tuple[int, ...]] = {}
         for layer, names in zip(layers, skeleton.layers, strict=True):
             shapes.update(zip(names, _shapes_of(layer), strict=False))  # a convolution's bias or its norm's two vectors
         return skeleton, shapes

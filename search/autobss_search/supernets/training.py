@@ -168,10 +168,10 @@ class SupernetTraining(Classification):
             for code in sampling.space.decode(rows)
             for side in sampling.sides
         ]
-        counts = [
-            round(fmean(getattr(each, name) for each in found)) for name in ("right", "right5", "images", "left_out")
-        ]
-        return Accuracy(*counts, fmean(each.loss for each in found))
+        means = {name: fmean(getattr(each, name) for each in found) for name in ("right", "right5")}
+        images, left_out = found[0].images, found[0].left_out
+        loss = fmean(each.loss for each in found)
+        return Accuracy(round(means["right"]), round(means["right5"]), images, left_out, loss)
 
     def accuracy(self, network: nn.Module, path: Path, world: World) -> Accuracy:
         """How well a path classifies what the recipe evaluates on."""
