@@ -2,6 +2,7 @@
 
 from .autobss import AutoBSS
 from .baselines import LocalSearch, RandomSearch, RegularizedEvolution
+from .greedy import Greedy
 from .nsga2 import NSGA2
 from .searcher import BATCH, Observation, Searcher
 from .session import Session
@@ -10,6 +11,7 @@ __all__ = [
     "BATCH",
     "NSGA2",
     "AutoBSS",
+    "Greedy",
     "LocalSearch",
     "Observation",
     "RandomSearch",

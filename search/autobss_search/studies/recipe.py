@@ -15,7 +15,7 @@ from autobss_zoo.recipes import resolve
 from autobss_zoo.yaml_text import write_yaml
 
 from ..evaluators.evaluator import EVALUATORS, Evaluator
-from ..searchers import BATCH, NSGA2, AutoBSS, LocalSearch, RandomSearch, RegularizedEvolution, Searcher
+from ..searchers import BATCH, NSGA2, AutoBSS, Greedy, LocalSearch, RandomSearch, RegularizedEvolution, Searcher
 from ..spaces.budgets import parse_budget
 from ..spaces.declared import list_spaces, read_space
 from ..spaces.space import Space
@@ -28,6 +28,7 @@ SEARCHERS: dict[str, Any] = {
     "evolution": RegularizedEvolution,
     "local": LocalSearch,
     "nsga2": NSGA2,
+    "greedy": Greedy,
 }
 
 
@@ -64,7 +65,7 @@ class SearchRecipe(BaseModel):
             a recipe, mostly a name as `base` and keys that differ; {"kind": "table", "file": ...} looks scores up in a
             file of finished trainings, and {"kind": "surrogate", "file": ...} predicts them from one; others are
             registered by `register_evaluator`. `training: ...`, `table: ...` and `surrogate: ...` are short for these.
-        searcher: autobss, paper, random, evolution, local or nsga2.
+        searcher: autobss, paper, random, evolution, local, nsga2 or greedy.
         rounds, batch, seed: Of the search.
         enqueue: Codes to score in the first round. When left out, the uniformly rescaled hand-made network: at the
             hand-made network's own cost that network itself. "none" scores none, and does not trust it either.
