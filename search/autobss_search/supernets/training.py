@@ -58,7 +58,7 @@ class SupernetRecipe(ClassificationRecipe):
     @classmethod
     def _has_its_spaces_network(cls, values: Any) -> Any:
         if "space" in values:
-            space = find_space(values["space"], {})
+            space = _free(values["space"])
             values = {**values, "model": str(space.code(space.extremes()[1].tolist()))}
         return values
 
@@ -71,21 +71,21 @@ class SupernetRecipe(ClassificationRecipe):
         return self
 
     @cached_property
-    def searched(self) -> Space:
-        """The space."""
-        return find_space(self.space, {}, **self.counting)
-
-    @cached_property
     def sampling(self) -> Sampling:
         """How networks are drawn."""
         bilateral = self.principle.startswith("bilateral")
         complement = bilateral if self.complement is None else self.complement
-        return Sampling(find_space(self.space, {}), self.principle, complement, self.iterative)
+        return Sampling(_free(self.space), self.principle, complement, self.iterative)
 
     @override
     def prepare(self) -> SupernetTraining:
         """As in TrainingRecipe."""
         return SupernetTraining(self)
+
+
+def _free(space: Any) -> Space:
+    """A space without its budget on MACs, which plays no part in training."""
+    return find_space(space, {"macs": None})
 
 
 class SupernetTraining(Classification):
