@@ -7,7 +7,7 @@ off its plan, and the network itself is what its family builds: there is no seco
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -103,6 +103,15 @@ class Supernet(nn.Module):
             outputs.append(functional_call(skeleton.network, weights, (images,)))
         return outputs
 
+    def network(self, path: Path) -> nn.Module:
+        """A path's network of its own, as its family builds it, with copies of the weights.
+
+        Its batch norms know no statistics until `recalibrate` has given them some.
+        """
+        network = self._build(path.code)
+        network.load_state_dict(self.weights(path), strict=False)
+        return network
+
     def weights(self, path: Path) -> dict[str, Tensor]:
         """The parameters of a path's network by their names, views of this one's."""
         parameters = dict(self.named_parameters())
@@ -152,6 +161,27 @@ class Supernet(nn.Module):
             if isinstance(module, nn.Conv2d) and module.groups > 1:
                 depthwise.append((own[0], module))
         return _Skeleton(network, layers, depthwise)
+
+
+def recalibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Give a network's batch norms the statistics of some images, and leave it in evaluation mode.
+
+    Args:
+        network: A network.
+        batches: Images of shape (n, channels, side, side); one batch at a time is in memory.
+    """
+    norms = [module for module in network.eval().modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean of all batches
+        norm.train()
+    with torch.no_grad():
+        for images in batches:
+            network(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
 
 
 class _Parts(torch.autograd.Function):

@@ -95,7 +95,8 @@ def _search(arguments: argparse.Namespace) -> int:
     names = ("space", "budget", "table", "searcher", "rounds", "batch", "seed", "confirm", "storage", "asynchronous")
     given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
     if arguments.enqueue is not None:
-        given["enqueue"] = "none" if arguments.enqueue == ["none"] else arguments.enqueue
+        alone = arguments.enqueue in (["none"], ["prior"])
+        given["enqueue"] = arguments.enqueue[0] if alone else arguments.enqueue
     if arguments.train is not None:
         given["training"] = {"base": arguments.train}
     if arguments.data_dir is not None:
@@ -145,8 +146,11 @@ def _run(folder: Path, recipe: SearchRecipe, executor: Executor) -> int:
     with Study(folder, searcher, evaluate, executor, *settings, **modes) as study:
         if not (folder / RECIPE).exists():
             write_atomically(folder / RECIPE, recipe.dump().encode())
-        for code in enqueue if not study.records else ():
-            study.enqueue(code)
+        if not study.records:
+            if recipe.enqueue == "prior":
+                enqueue = evaluate.prior(searcher.space, recipe.batch, recipe.seed)
+            for code in enqueue:
+                study.enqueue(code)
         return _drive(study)
 
 

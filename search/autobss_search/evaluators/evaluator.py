@@ -52,6 +52,10 @@ class Evaluator(ABC):
         """What a score depends on, as plain values: part of a study's identity."""
         return type(self).__qualname__
 
+    def prior(self, space: Space, n: int, seed: int) -> list[Code]:
+        """Up to `n` codes of a space that are likely to be good, where it knows of such before any is scored."""
+        return []
+
     @classmethod
     def from_recipe(cls, settings: Mapping[str, Any], models: Path | None) -> Evaluator:
         """The evaluator that a recipe of a search describes.

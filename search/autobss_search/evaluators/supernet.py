@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from typing_extensions import override
 
 from autobss_zoo.codes import Code
@@ -27,13 +30,15 @@ class SupernetScore(Evaluator):
     """The evaluator that trains a supernet once, and scores codes with its weights.
 
     A score is the mean over the sides that the supernet's principle has (Equation 12), of the images that its recipe
-    evaluates on. Batch norms take their statistics of about 2,048 images at a time.
+    evaluates on.
 
     Args:
         recipe: A supernet's training recipe: a name, a file, or a mapping as such a file holds.
         models: The folder for the supernet; a training that was interrupted goes on.
         by: "loss", whose negative is the score, or "accuracy", in percent.
         images: How many images to score on, at most; all when None.
+        calibration: Of how many training images batch norms have their statistics, a batch at a time; of those that are
+            scored on, about 2,048 at a time, when None.
         threads: Threads on a CPU.
 
     Raises:
@@ -49,11 +54,16 @@ class SupernetScore(Evaluator):
         models: str | None = None,
         by: str = "loss",
         images: int | None = None,
+        calibration: int | None = None,
         threads: int = 1,
     ) -> None:
         if by not in BY:
             raise ValueError(f"by: expected {' or '.join(BY)}, got {by!r}")
-        self.recipe, self.models, self.by, self.images, self.threads = recipe, models, by, images, threads
+        for name, value in (("images", images), ("calibration", calibration)):
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+                raise ValueError(f"{name}: expected a positive integer, got {value!r}")
+        self.recipe, self.models, self.by, self.threads = recipe, models, by, threads
+        self.images, self.calibration = images, calibration
         self._scoring: Scoring | None = None
         self.load()
 
@@ -84,11 +94,29 @@ class SupernetScore(Evaluator):
         """Train the supernet, unless that was done."""
         if not (self.folder / "result.json").is_file():
             import torch
+            from rich.console import Console
+            from rich.progress import Progress
 
             from autobss_zoo.training import train
 
             torch.set_num_threads(self.threads)
-            train(self.load(), self.folder)
+            with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+                bar = progress.add_task("supernet")
+                train(
+                    self.load(),
+                    self.folder,
+                    on_step=lambda done: progress.update(bar, completed=done.step, total=done.steps),
+                )
+
+    @override
+    def prior(self, space: Space, n: int, seed: int) -> list[Code]:
+        """Codes drawn such that they are like those that the supernet learned best (BCNetV2, section 4.4)."""
+        from ..supernets.prior import prior_population
+
+        self.prepare()
+        kept = json.loads((self.folder / "last" / "supernet.json").read_text(encoding="utf-8"))
+        lowest = [(space.parse(code), loss) for code, loss in kept["lowest"]]
+        return prior_population(space, lowest, n, np.random.default_rng(seed))
 
     @override
     def open(self) -> None:
@@ -98,7 +126,7 @@ class SupernetScore(Evaluator):
         from ..supernets.scoring import Scoring
 
         torch.set_num_threads(self.threads)
-        self._scoring = Scoring(self.load(), self.folder / "last", self.images)
+        self._scoring = Scoring(self.load(), self.folder / "last", self.images, self.calibration)
 
     @override
     def score(self, code: Code, seed: int) -> float:
@@ -112,19 +140,23 @@ class SupernetScore(Evaluator):
     @override
     def describe(self) -> dict[str, Any]:
         """The settings that a score depends on."""
-        return {"supernet": self.load().identity(), "by": self.by, "images": self.images}
+        return {"supernet": self.load().identity(), **self._own}
 
     @classmethod
     @override
     def from_recipe(cls, settings: Mapping[str, Any], models: Path | None) -> SupernetScore:
-        """As in Evaluator; `by`, `images`, and a supernet's recipe, mostly its `base` and what differs."""
-        own = {key: settings[key] for key in ("by", "images") if key in settings}
+        """As in Evaluator; the arguments, and a supernet's recipe, mostly its `base` and what differs."""
+        own = {key: settings[key] for key in ("by", "images", "calibration") if key in settings}
         recipe = {key: value for key, value in settings.items() if key not in own}
         return cls(recipe, str(models.absolute()) if models else None, **own)
 
     @override
     def to_recipe(self) -> dict[str, Any]:
-        return {**self.load().model_dump(mode="json", exclude_unset=True), "by": self.by, "images": self.images}
+        return {**self.load().model_dump(mode="json", exclude_unset=True), **self._own}
+
+    @property
+    def _own(self) -> dict[str, Any]:
+        return {"by": self.by, "images": self.images, "calibration": self.calibration}
 
     @override
     def make_space(self, space: Any, budget: Mapping[str, Any]) -> Space:

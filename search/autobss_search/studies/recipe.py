@@ -68,7 +68,8 @@ class SearchRecipe(BaseModel):
         searcher: autobss, paper, random, evolution, local, nsga2 or greedy.
         rounds, batch, seed: Of the search.
         enqueue: Codes to score in the first round. When left out, the uniformly rescaled hand-made network: at the
-            hand-made network's own cost that network itself. "none" scores none, and does not trust it either.
+            hand-made network's own cost that network itself. "none" scores none, and does not trust it either. "prior"
+            fills the round with codes like those that a supernet learned best.
         confirm: So many of the scores, the last ones, are of the best codes again, trained with other seeds.
         storage: An SQLAlchemy URL; a file in the study's folder when None.
         asynchronous: Ask for a code whenever a worker is free, instead of in rounds.
@@ -83,7 +84,7 @@ class SearchRecipe(BaseModel):
     rounds: Count = Field(4, le=100_000)
     batch: Count = Field(BATCH, le=10_000)
     seed: Seed = 0
-    enqueue: tuple[Text, ...] | Literal["none"] | None = None
+    enqueue: tuple[Text, ...] | Literal["none", "prior"] | None = None
     confirm: Annotated[Whole, Field(ge=0)] = 0
     storage: Text | None = None
     asynchronous: Annotated[bool, BeforeValidator(_flag)] = False
@@ -101,6 +102,8 @@ class SearchRecipe(BaseModel):
             raise ValueError(f"space: expected a name or a file; declared: {', '.join(list_spaces())}")
         if self.searcher not in SEARCHERS:
             raise ValueError(f"searcher: {shown(self.searcher)}: {did_you_mean(self.searcher, SEARCHERS)}")
+        if self.enqueue == "prior" and self.score["kind"] != "supernet":
+            raise ValueError("enqueue: prior is for the scores of a supernet")
         if self.confirm >= (scores := self.rounds * self.batch):
             raise ValueError(f"confirm: expected fewer than the {scores} scores of the rounds, got {self.confirm}")
         return self
@@ -157,7 +160,7 @@ class SearchRecipe(BaseModel):
         return SEARCHERS[self.searcher](self.make_space(), seed=self.seed, **unguided)
 
     def enqueued(self, space: Space) -> list[Code]:
-        """The codes to score in the first round.
+        """The codes to score in the first round, as far as a supernet does not give them.
 
         Raises:
             CodeError: If a text is no code of the space's family.
@@ -165,7 +168,7 @@ class SearchRecipe(BaseModel):
         """
         if self.enqueue is None:
             return [code] if (code := uniform_code(space)) else []
-        codes = [space.parse(text) for text in self.enqueue] if self.enqueue != "none" else []
+        codes = [space.parse(text) for text in self.enqueue] if isinstance(self.enqueue, tuple) else []
         for code in codes:
             space.check(code)
         return codes
