@@ -19,7 +19,7 @@ TABLE_6 = {  # weight decay, initial rate, epochs, augmentation, pixels
     "efficientnet_b0": (2e-5, 0.7, 350, "original", 224),
     "efficientnet_b1": (2e-5, 0.7, 350, "original", 240),
 }
-TRAININGS = [name for name in list_recipes() if "model" in resolve(name).values]
+TRAININGS = [name for name in list_recipes() if {"model", "task"} & resolve(name).values.keys()]
 SEARCHES = [name for name in list_recipes() if "training" in resolve(name).values]
 
 
@@ -61,6 +61,8 @@ def test_every_recipe_is_valid_and_calls_what_exists(name):
         assert TrainingRecipe.load(recipe.model_dump())[0] == recipe
     else:
         search = SearchRecipe.load(name)
+        if search.score["kind"] == "supernet":
+            return
         assert (search.rounds, search.batch) == (4, 16)  # 64 full trainings
         assert name not in SEARCHES or search.make_evaluator().load().holdout > 0
 

@@ -121,7 +121,8 @@ def _resume(arguments: argparse.Namespace) -> int:
     if (folder / RECIPE).is_file():
         return _run(folder, SearchRecipe.load(folder / RECIPE), executor)
     with Study.resume(folder, executor) as study:
-        return _drive(study)
+        _drive(study)
+    return 0
 
 
 def _watch(arguments: argparse.Namespace) -> int:
@@ -151,11 +152,16 @@ def _run(folder: Path, recipe: SearchRecipe, executor: Executor) -> int:
                 enqueue = evaluate.prior(searcher.space, recipe.batch, recipe.seed)
             for code in enqueue:
                 study.enqueue(code)
-        return _drive(study)
+        answer = _drive(study)
+    if recipe.retrain is not None:
+        from .train_verbs import train_shown
+
+        train_shown(recipe.retrain, {"model": str(answer)}, folder / "retrained")
+    return 0
 
 
-def _drive(study: Study) -> int:
-    """Run a study before the user's eyes, and show what it found."""
+def _drive(study: Study) -> Code:
+    """Run a study before the user's eyes, and show what it found; the answer."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -178,7 +184,7 @@ def _drive(study: Study) -> int:
 
     verify(study.folder, study.searcher.space, answer)
     _show(study.folder, study.records, answer, study.searcher.direction, 10)
-    return 0
+    return answer
 
 
 def _show(folder: Path, records: list[Record], answer: Code | None, direction: str, top: int) -> None:

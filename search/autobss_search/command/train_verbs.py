@@ -99,25 +99,43 @@ def _summary(values: dict[str, Any]) -> tuple[str, str, str, str]:
 
     if benchmark := next((kind for kind in ("table", "surrogate") if kind in values), None):
         return "search", values[benchmark], f"a {benchmark}", "no training"
-    searches = "training" in values
-    training = resolve(values["training"]).values if searches else values
-    verb, what = ("search", values["space"]) if searches else ("train", values["model"])
+    trained = values.get("training") or values.get("score", {}).get("base")
+    training = resolve(trained).values if trained else values
     unit = "iterations" if "iterations" in training else "epochs"
-    return verb, what, training["data"], f"{training[unit]:,} {unit}"
+    what = values.get("space") or training.get("space") or values["model"]
+    name = what if isinstance(what, str) else what["base"]
+    return "search" if trained else "train", name, training["data"], f"{training[unit]:,} {unit}"
 
 
 def _train(arguments: argparse.Namespace) -> int:
     from autobss_zoo.recipes import parse_settings
-    from autobss_zoo.training import TrainingRecipe, joined, train
 
     settings = parse_settings(arguments.set)
     if arguments.data_dir is not None:
         settings["data_dir"] = arguments.data_dir
-    recipe, notes = TrainingRecipe.load(arguments.recipe, settings)
     name = arguments.recipe
     own = name.endswith((".yaml", ".yml"))
     folder = arguments.folder or Path("runs") / (Path(name).stem if own else name.replace("/", "-"))
-    with joined(arguments.device) as world, _stopping() as should_stop, _showing(recipe, world) as (on_step, on_epoch):
+    train_shown(name, settings, folder, arguments.device, arguments.tensorboard)
+    return 0
+
+
+def train_shown(
+    source: Any, settings: dict[str, Any], folder: Path, device: str | None = None, tensorboard: bool = False
+) -> None:
+    """Train by a recipe before the user's eyes, and say how good the network is.
+
+    Args:
+        source: The recipe's name, file or mapping.
+        settings: Keys that replace the recipe's.
+        folder: Where the training is kept; one that was interrupted goes on.
+        device: "cpu" or "cuda"; a GPU where there is one when None.
+        tensorboard: Also log for TensorBoard.
+    """
+    from autobss_zoo.training import TrainingRecipe, joined, train
+
+    recipe, notes = TrainingRecipe.load(source, settings)
+    with joined(device) as world, _stopping() as should_stop, _showing(recipe, world) as (on_step, on_epoch):
         if world.first:
             for note in notes:
                 print(note, file=sys.stderr)
@@ -126,7 +144,7 @@ def _train(arguments: argparse.Namespace) -> int:
                 recipe,
                 folder,
                 world=world,
-                tensorboard=arguments.tensorboard,
+                tensorboard=tensorboard,
                 on_step=on_step,
                 on_epoch=on_epoch,
                 should_stop=should_stop,
@@ -137,7 +155,6 @@ def _train(arguments: argparse.Namespace) -> int:
             raise
         if world.first:
             print(f"{'held out' if recipe.holdout else 'test'}: {result.text}: {folder}")
-    return 0
 
 
 @contextmanager

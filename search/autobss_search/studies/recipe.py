@@ -73,6 +73,7 @@ class SearchRecipe(BaseModel):
         confirm: So many of the scores, the last ones, are of the best codes again, trained with other seeds.
         storage: An SQLAlchemy URL; a file in the study's folder when None.
         asynchronous: Ask for a code whenever a worker is free, instead of in rounds.
+        retrain: What trains the answer at the end, by `autobss search`: a training's recipe.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -88,6 +89,7 @@ class SearchRecipe(BaseModel):
     confirm: Annotated[Whole, Field(ge=0)] = 0
     storage: Text | None = None
     asynchronous: Annotated[bool, BeforeValidator(_flag)] = False
+    retrain: Text | dict[str, Any] | None = None
 
     @field_validator("budget", mode="before")
     @classmethod
