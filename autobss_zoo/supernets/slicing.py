@@ -21,6 +21,7 @@ from ..families import get_family
 from ..families.plan import Layer, Plan
 
 _Index = tuple[slice, ...]
+_MOST = 10_000  # paths whose parts are remembered
 
 
 class Path(NamedTuple):
@@ -71,6 +72,7 @@ class Supernet(nn.Module):
         self.widest, self.narrowest = widest, narrowest
         self._family, self._kwargs = get_family(widest.family), kwargs
         self._skeletons: dict[tuple[Any, ...], _Skeleton] = {}
+        self._known: dict[Path, tuple[_Skeleton, dict[str, _Index]]] = {}
         found: dict[str, Tensor] = {}
         for name, parameter in self._build(widest).named_parameters():
             found[name] = parameter.detach()
@@ -80,26 +82,21 @@ class Supernet(nn.Module):
             if any(name not in found or _larger(shape, found[name].shape) for name, shape in shapes.items()):
                 for name, value in self._build(code).named_parameters():
                     found[name] = _grown(found[name], value.shape) if name in found else value.detach()
-        for name, whole in found.items():
-            _plant(self, name, nn.Parameter(whole))
+        self._places = [(name, *_plant(self, name, nn.Parameter(whole))) for name, whole in found.items()]
 
     def forward(self, images: Tensor, paths: Sequence[Path]) -> list[Tensor]:
         """The logits of each path, each of shape (n, classes), for images of shape (n, channels, side, side)."""
-        parameters = dict(self.named_parameters())
-        position = {name: number for number, name in enumerate(parameters)}
-        wanted: list[tuple[int, _Index]] = []
-        found: list[tuple[_Skeleton, list[str]]] = []
-        for path in paths:
-            skeleton, shapes = self._shapes(path.code)
-            wanted += [(position[n], _part(parameters[n].shape, shape, path.right)) for n, shape in shapes.items()]
-            found.append((skeleton, list(shapes)))
-        parts = iter(_Parts.apply(wanted, *parameters.values()))
+        names = {name: number for number, (name, _, _) in enumerate(self._places)}
+        found = [self._part(path) for path in paths]
+        wanted = [(names[name], index) for _, indices in found for name, index in indices.items()]
+        parts = iter(_Parts.apply(wanted, *(module._parameters[key] for _, module, key in self._places)))
         outputs = []
-        for skeleton, names in found:
-            weights = {name: next(parts) for name in names}
+        for skeleton, indices in found:
+            weights = {name: next(parts) for name in indices}
             for name, convolution in skeleton.depthwise:
                 convolution.groups = len(weights[name])
-            skeleton.network.train(self.training)
+            if skeleton.network.training != self.training:
+                skeleton.network.train(self.training)
             outputs.append(functional_call(skeleton.network, weights, (images,)))
         return outputs
 
@@ -114,11 +111,8 @@ class Supernet(nn.Module):
 
     def weights(self, path: Path) -> dict[str, Tensor]:
         """The parameters of a path's network by their names, views of this one's."""
-        parameters = dict(self.named_parameters())
-        _, shapes = self._shapes(path.code)
-        return {
-            name: parameters[name][_part(parameters[name].shape, shape, path.right)] for name, shape in shapes.items()
-        }
+        _, indices = self._part(path)
+        return {name: self.get_parameter(name)[index] for name, index in indices.items()}
 
     def _build(self, code: Code) -> nn.Module:
         return self._family.build(code, **self._kwargs)
@@ -131,18 +125,24 @@ class Supernet(nn.Module):
                 values[place] = least
                 yield replace(self.widest, values=tuple(values))
 
-    def _shapes(self, code: Code) -> tuple[_Skeleton, dict[str, tuple[int, ...]]]:
-        """The network of a code, and its parameters' shapes."""
+    def _part(self, path: Path) -> tuple[_Skeleton, dict[str, _Index]]:
+        """The network of a path, and where each of its parameters lies in this one's."""
+        if path not in self._known:
+            if len(self._known) >= _MOST:
+                self._known.clear()
+            self._known[path] = self._found(path)
+        return self._known[path]
+
+    def _found(self, path: Path) -> tuple[_Skeleton, dict[str, _Index]]:
         setting = Setting(None, self._kwargs.get("in_chans", 3), self._kwargs.get("num_classes", 1000))
-        plan = self._family.plan(code, self._family.setting(setting, code))
-        layers = list(_layers(plan))
+        plan = self._family.plan(path.code, self._family.setting(setting, path.code))
         if (structure := _structure(plan)) not in self._skeletons:
-            self._skeletons[structure] = self._skeleton(code)
-        skeleton = self._skeletons[structure]
-        shapes: dict[str, tuple[int, ...]] = {}
-        for layer, names in zip(layers, skeleton.layers, strict=True):
-            shapes.update(zip(names, _shapes_of(layer), strict=False))  # a convolution's bias or its norm's two vectors
-        return skeleton, shapes
+            self._skeletons[structure] = self._skeleton(path.code)
+        skeleton, indices = self._skeletons[structure], {}
+        for layer, names in zip(_layers(plan), skeleton.layers, strict=True):
+            for name, shape in zip(names, _shapes(layer), strict=False):  # of some layers no bias follows the weight
+                indices[name] = _index(self.get_parameter(name).shape, shape, path.right)
+        return skeleton, indices
 
     def _skeleton(self, code: Code) -> _Skeleton:
         with torch.device("meta"):
@@ -201,11 +201,13 @@ class _Parts(torch.autograd.Function):
                 total = out[number]
                 if total is None:
                     total = out[number] = torch.zeros_like(ctx.saved_tensors[number])
-                total[index] += gradient
+                    total[index] = gradient
+                else:
+                    total[index] += gradient
         return None, *out
 
 
-def _part(whole: Sequence[int], shape: Sequence[int], right: bool) -> _Index:
+def _index(whole: Sequence[int], shape: Sequence[int], right: bool) -> _Index:
     """Where a parameter lies in a larger one: at the beginning or the end of its channels, in the kernel's middle."""
     index = []
     for axis, (size, part) in enumerate(zip(whole, shape, strict=False)):  # a linear layer has no kernel
@@ -229,7 +231,7 @@ def _structure(plan: Plan) -> tuple[Any, ...]:
     )
 
 
-def _shapes_of(layer: Layer) -> tuple[tuple[int, ...], ...]:
+def _shapes(layer: Layer) -> tuple[tuple[int, ...], ...]:
     """The shapes of a layer's weight and of the vectors that follow."""
     kernel = (layer.kernel, layer.kernel)
     weight = (layer.outputs, 1 if layer.depthwise else layer.inputs, *kernel)
@@ -248,11 +250,12 @@ def _grown(known: Tensor, shape: Sequence[int]) -> Tensor:
     return nn.init.normal_(out, float(known.mean()), float(known.std()) if known.ndim > 1 else 0.0)
 
 
-def _plant(root: nn.Module, name: str, parameter: nn.Parameter) -> None:
-    """Enter a parameter by its dotted name."""
+def _plant(root: nn.Module, name: str, parameter: nn.Parameter) -> tuple[nn.Module, str]:
+    """Enter a parameter by its dotted name; the module that it is in, and its name there."""
     *parents, last = name.split(".")
     for parent in parents:
         if parent not in dict(root.named_children()):
             root.add_module(parent, nn.Module())
         root = root.get_submodule(parent)
     root.register_parameter(last, parameter)
+    return root, last
