@@ -24,6 +24,7 @@ from autobss_search import (
     get_space,
 )
 from autobss_search.errors import SpaceError
+from autobss_search.searchers import NSGA2
 from autobss_search.searchers.searcher import pooled
 from autobss_search.spaces.uniform import uniform_code
 from autobss_zoo import Code
@@ -52,6 +53,7 @@ SEARCHERS = {
     "random": RandomSearch,
     "evolution": RegularizedEvolution,
     "local": LocalSearch,
+    "nsga2": NSGA2,
 }
 
 

@@ -11,7 +11,8 @@ from autobss_zoo.codes import Code
 from ..errors import SpaceError
 from ..spaces.space import Space
 
-_STEPS, _RATE = 1000, 0.02  # of the projected gradient; the rate is of the range of errors
+_STEPS = 1000
+_RATE, _BUDGETS_RATE = 0.02, 0.3  # of the range of errors
 _CHECKED = 256  # codes
 
 
@@ -91,7 +92,7 @@ def chances(space: Space, errors: np.ndarray) -> np.ndarray:
     """The distributions of the least expected error whose expected MACs are within the budget (Equations 14 and 15).
 
     It is a quadratic program that is not convex; a projected gradient from the uniform distributions solves it, with a
-    multiplier of the budget that rises while the expected MACs are over it.
+    multiplier of the budget that rises while the expected MACs are over it. The mean of its second half is returned.
 
     Args:
         space: The codes under a budget of MACs.
@@ -103,12 +104,13 @@ def chances(space: Space, errors: np.ndarray) -> np.ndarray:
     expected, budget = ExpectedCost(space), space.constraints[0].upper
     allowed = np.arange(errors.shape[1]) < space.lengths[:, None]
     found, multiplier = allowed / space.lengths[:, None], 0.0
-    scale = np.ptp(errors[allowed]) or 1.0
-    for _ in range(_STEPS):
-        multiplier = max(0.0, multiplier + _RATE * (expected(found) / budget - 1))
+    scale, total = np.ptp(errors[allowed]) or 1.0, np.zeros_like(errors)
+    for step in range(_STEPS):
+        multiplier = max(0.0, multiplier + _BUDGETS_RATE * (expected(found) / budget - 1))
         slope = errors / scale + multiplier * expected.gradient(found) / budget
         found = _projected(found - _RATE * slope, allowed)
-    return found
+        total += found if step >= _STEPS // 2 else 0.0
+    return total / total.sum(axis=1, keepdims=True)
 
 
 def _projected(values: np.ndarray, allowed: np.ndarray) -> np.ndarray:
