@@ -1,6 +1,8 @@
 """Supernets as trainings: each principle learns, and whatever interrupts or divides one changes nothing."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +83,21 @@ def test_a_killed_training_goes_on_from_its_last_checkpoint(tmp_path):
     found = load_file(tmp_path / "run/last/model.safetensors")
     assert all(torch.equal(value, expected[key]) for key, value in found.items())
     assert found.keys() == expected.keys()
+
+
+@pytest.mark.slow
+def test_two_processes_compute_what_one_does(tmp_path):
+    """Of networks whose blocks are skipped, without batch norms, which see only their own process's images."""
+    (tmp_path / "recipe.yaml").write_text(
+        yaml.safe_dump({**TINY, "epochs": 1, "shift": 0.0, "model_args": {"norm_layer": "groupnorm1"}})
+    )
+    for processes in (1, 2):
+        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        words = [str(SCRIPT), str(tmp_path / str(processes)), "-1", f"base={tmp_path / 'recipe.yaml'}"]
+        subprocess.run([sys.executable, *launcher, *words], check=True, capture_output=True)
+    one, two = (load_file(tmp_path / str(n) / "last/model.safetensors") for n in (1, 2))
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, rtol=1e-3, atol=1e-4)
 
 
 @pytest.fixture(scope="module")
