@@ -18,7 +18,7 @@ from . import candidates, clustering, refining
 from .acquisition import select
 from .fitting import fitted_process
 from .searcher import BATCH, Observation, Searcher, place
-from .surrogate import GaussianProcess, paper_process, representative
+from .surrogate import GaussianProcess, paper_process, representative, standardize
 
 PRESETS = ("default", "paper")
 _SURE = 0.95  # the probability that a code is better than the guess, from which on it is answered instead
@@ -51,6 +51,8 @@ class AutoBSS(Searcher):
         clustering: Whether codes are chosen among cluster centres; by the preset when None.
         refining: Whether the linear refining is trained; by the preset when None.
         guess: Whether the uniformly rescaled code is scored first and trusted; by the preset when None.
+        hints: Cheap scores of some hundred codes, such as a supernet's: what is smooth in them is a further input of
+            the default's surrogate, and the best of its candidates by it are half of the first round.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class AutoBSS(Searcher):
         clustering: bool | None = None,
         refining: bool | None = None,
         guess: bool | None = None,
+        hints: Iterable[tuple[Code, float]] = (),
     ) -> None:
         super().__init__(space, direction, seed)
         if preset not in PRESETS:
@@ -75,11 +78,15 @@ class AutoBSS(Searcher):
         self.clustering = paper if clustering is None else clustering
         self.refining = paper if refining is None else refining
         self.guess = not paper if guess is None else guess
+        self.hints = tuple(hints)
+        if self.hints and paper:
+            raise ValueError("hints: are for the default, which has a place for them in its surrogate")
 
     @override
     def settings(self) -> dict[str, Any]:
         names = ("preset", "n_candidates", "growth", "clustering", "refining", "guess")
-        return {**super().settings(), **{name: getattr(self, name) for name in names}}
+        settings = {**super().settings(), **{name: getattr(self, name) for name in names}}
+        return {**settings, "hints": [[str(code), value] for code, value in self.hints]} if self.hints else settings
 
     @cached_property
     def candidates(self) -> np.ndarray:
@@ -114,8 +121,9 @@ class AutoBSS(Searcher):
         return (self._raw(values) - mean) / deviation
 
     def _seen(self, values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """Codes, integers of shape (n, m), as the surrogate sees them."""
-        return self._standard(values) @ weight.T
+        """Codes, integers of shape (n, m), as the surrogate sees them: with the hint as the last column, if any."""
+        out = self._standard(values) @ weight.T
+        return np.column_stack([out, self._hinted(values)]) if self.hints else out
 
     def _values(self, codes: Iterable[Code]) -> np.ndarray:
         """Codes as integers of shape (n, m)."""
@@ -168,7 +176,8 @@ class AutoBSS(Searcher):
             # Codes of all sizes show the trend better than grown ones alone, which are all about as large: those at
             # even places of the round are grown, those at odd ones are not.
             even = (n - len(first) + 1 - (place(observations, round, pending) + len(first)) % 2) // 2
-            grown = pool[rng.permutation(len(pool))[: n if paper else even]]
+            order = np.argsort(-self._hinted(self.space.values(pool))) if self.hints else rng.permutation(len(pool))
+            grown = pool[order[: n if paper else even]]
             others = candidates.uniform(self.space, 0 if paper else 4 * n, rng)
             rows = np.concatenate([grown, self._without(others, out)])
             return list(dict.fromkeys([*first, *self.space.decode(rows)]))
@@ -215,7 +224,8 @@ class AutoBSS(Searcher):
         x = self._seen(self._values(o.code for o in known), weight)
         if self.preset == "paper":
             return paper_process(x, _scores(known), np.array([o.round == 0 for o in known]))
-        return fitted_process(x, _scores(known), scores=np.array([o.scores for o in known]))
+        scores = np.array([o.scores for o in known])
+        return fitted_process(x, _scores(known), scores=scores, hinted=bool(self.hints))
 
     def _judged(self, known: list[Observation]) -> np.ndarray:
         """Posterior means; of the paper the scores."""
@@ -241,6 +251,18 @@ class AutoBSS(Searcher):
             return super()._recommend(known)
         mean, better = self._posterior(known)
         return known[int(np.where(better >= _SURE, mean, -np.inf).argmax())].code
+
+    @cached_property
+    def _hinted(self) -> Callable[[np.ndarray], np.ndarray]:
+        """What is smooth in the hints, a function of codes of shape (n, m), of a mean of 0 and a deviation of 1."""
+        from sklearn.linear_model import Ridge
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import PolynomialFeatures
+
+        x = self._standard(self._values(code for code, _ in self.hints))
+        y = standardize(np.array([self.signed(value) for _, value in self.hints]))
+        model = make_pipeline(PolynomialFeatures(2), Ridge(1.0)).fit(x, y)
+        return lambda values: model.predict(self._standard(values)) if len(values) else np.empty(0)
 
     @cached_property
     def _guess(self) -> Code | None:
