@@ -261,7 +261,7 @@ def test_a_database_serves_one_folder(tmp_path):
 def test_the_candidate_set_is_kept_by_its_hash(tmp_path):
     with study(tmp_path) as running:
         running.run()
-        np.testing.assert_array_equal(running.ledger.kept("candidates"), running.searcher.candidates)
+        np.testing.assert_array_equal(running.ledger.arrays["candidates"], running.searcher.candidates)
     (path,) = (tmp_path / "arrays").iterdir()
     content = path.read_bytes()
     path.write_bytes(content[:-1] + b"?")
@@ -281,7 +281,7 @@ def test_refining_matrices_are_kept(tmp_path):
     searcher = AutoBSS(killable(), "paper", n_candidates=300)
     with Study(tmp_path, searcher, Score(), rounds=3, batch=8) as running:
         running.run()
-        one, two = running.ledger.kept("refining_1"), running.ledger.kept("refining_2")
+        one, two = running.ledger.arrays["refining_1"], running.ledger.arrays["refining_2"]
     assert one.shape == (5, 5)
     assert (one != two).any()
 

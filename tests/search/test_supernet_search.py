@@ -1,6 +1,7 @@
 """Searching on a supernet: the prior population, NSGA-II and greedy slimming, and whole searches by recipes."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from autobss_search import Constraint, Dimension, Observation, Session, Space, g
 from autobss_search.command.cli import main
 from autobss_search.errors import SpaceError
 from autobss_search.searchers import NSGA2, Greedy
+from autobss_search.studies.recipe import SearchRecipe
 from autobss_search.supernets.prior import ExpectedCost, chances, potential_errors, prior_population
 
 PLAIN = {"macs": 44034}
@@ -136,6 +138,11 @@ def test_a_search_by_a_recipe_trains_the_supernet_and_the_answer(tmp_path, capsy
     assert (study / "models/supernet/result.json").is_file()
     assert (study / "retrained/result.json").is_file()
     before = (study / "models/supernet/result.json").stat().st_mtime_ns
+    answer = re.search(r"answer: (\S+)", first)[1]
+    within = SearchRecipe.load(study / "search.yaml").make_space()
+    assert within.parse(answer) in within
+    assert main(["report", str(study)]) == 0
+    assert f"answer: {answer}" in capsys.readouterr().out
     assert main(["resume", str(study)]) == 0
     assert capsys.readouterr().out.splitlines()[-2:] == first.splitlines()[-2:]
     assert (study / "models/supernet/result.json").stat().st_mtime_ns == before

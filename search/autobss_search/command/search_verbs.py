@@ -140,7 +140,8 @@ def _run(folder: Path, recipe: SearchRecipe, executor: Executor) -> int:
 
     from ..studies.study import Study
 
-    searcher, evaluate = recipe.make_searcher(), recipe.make_evaluator(folder / "models")
+    models = folder / "models"
+    searcher, evaluate = recipe.make_searcher(models), recipe.make_evaluator(models)
     enqueue = recipe.enqueued(searcher.space)
     settings = (recipe.rounds, recipe.batch, recipe.storage)
     modes: Any = {"asynchronous": recipe.asynchronous, "confirm": recipe.confirm}

@@ -137,6 +137,11 @@ class SupernetScore(Evaluator):
         found = self._scoring.score(code)
         return -found.loss if self.by == "loss" else found.accuracy
 
+    def __call__(self, codes: list[Code]) -> list[float]:
+        """The scores of many codes, with the supernet trained first: what AutoBSS takes as a hint."""
+        self.prepare()
+        return [self.score(code, 0) for code in codes]
+
     @override
     def describe(self) -> dict[str, Any]:
         """The settings that a score depends on."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from autobss_zoo.codes import Code
 
+from ..spaces.budgets import describe
 from ..spaces.space import Space
 from ..spaces.uniform import uniform_code
 from . import candidates, clustering, refining
@@ -21,7 +22,12 @@ from .searcher import BATCH, Observation, Searcher, place
 from .surrogate import GaussianProcess, paper_process, representative, standardize
 
 PRESETS = ("default", "paper")
+
+Hint = Callable[[list[Code]], Sequence[float]]
+"""What codes are worth, cheaply; where it has a method `describe`, that says what it is."""
+
 _SURE = 0.95  # the probability that a code is better than the guess, from which on it is answered instead
+_HINTS = 512  # codes that a hint is asked for
 _EXPANSIONS, _EXPANDED = 2, 40  # local refinement of the candidates: how often, around how many codes
 
 
@@ -51,8 +57,9 @@ class AutoBSS(Searcher):
         clustering: Whether codes are chosen among cluster centres; by the preset when None.
         refining: Whether the linear refining is trained; by the preset when None.
         guess: Whether the uniformly rescaled code is scored first and trusted; by the preset when None.
-        hints: Cheap scores of some hundred codes, such as a supernet's: what is smooth in them is a further input of
-            the default's surrogate, and the best of its candidates by it are half of the first round.
+        hint: A cheap score of many codes at once, such as a supernet's. It is asked once, for some hundred codes: what
+            is smooth in its answers is a further input of the default's surrogate, and the best of the candidates by
+            it are half of the first round.
     """
 
     def __init__(
@@ -66,7 +73,7 @@ class AutoBSS(Searcher):
         clustering: bool | None = None,
         refining: bool | None = None,
         guess: bool | None = None,
-        hints: Iterable[tuple[Code, float]] = (),
+        hint: Hint | None = None,
     ) -> None:
         super().__init__(space, direction, seed)
         if preset not in PRESETS:
@@ -78,15 +85,15 @@ class AutoBSS(Searcher):
         self.clustering = paper if clustering is None else clustering
         self.refining = paper if refining is None else refining
         self.guess = not paper if guess is None else guess
-        self.hints = tuple(hints)
-        if self.hints and paper:
-            raise ValueError("hints: are for the default, which has a place for them in its surrogate")
+        self.hint = hint
+        if hint and paper:
+            raise ValueError("hint: is for the default, whose surrogate has a place for it")
 
     @override
     def settings(self) -> dict[str, Any]:
         names = ("preset", "n_candidates", "growth", "clustering", "refining", "guess")
         settings = {**super().settings(), **{name: getattr(self, name) for name in names}}
-        return {**settings, "hints": [[str(code), value] for code, value in self.hints]} if self.hints else settings
+        return {**settings, "hint": describe(self.hint)} if self.hint else settings
 
     @cached_property
     def candidates(self) -> np.ndarray:
@@ -98,6 +105,8 @@ class AutoBSS(Searcher):
     def kept(self, observations: list[Observation], round: int) -> dict[str, Callable[[], np.ndarray]]:
         """The candidates, since libraries' random streams change, and the refining matrix of each later round."""
         arrays: dict[str, Callable[[], np.ndarray]] = {"candidates": lambda: self.candidates}
+        if self.hint:
+            arrays["hints"] = lambda: self.hints
         if self.refining and round:
             arrays[f"refining_{round}"] = lambda: self.refine(observations)
         return arrays
@@ -107,6 +116,8 @@ class AutoBSS(Searcher):
         if name == "candidates":
             self.candidates = array
             self.__dict__.pop("_scale", None)
+        if name == "hints":
+            self.hints = array
 
     def encode(self, positions: np.ndarray) -> np.ndarray:
         """Codes before the linear refining, shape (n, d).
@@ -123,7 +134,7 @@ class AutoBSS(Searcher):
     def _seen(self, values: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """Codes, integers of shape (n, m), as the surrogate sees them: with the hint as the last column, if any."""
         out = self._standard(values) @ weight.T
-        return np.column_stack([out, self._hinted(values)]) if self.hints else out
+        return np.column_stack([out, self._hinted(values)]) if self.hint else out
 
     def _values(self, codes: Iterable[Code]) -> np.ndarray:
         """Codes as integers of shape (n, m)."""
@@ -176,7 +187,7 @@ class AutoBSS(Searcher):
             # Codes of all sizes show the trend better than grown ones alone, which are all about as large: those at
             # even places of the round are grown, those at odd ones are not.
             even = (n - len(first) + 1 - (place(observations, round, pending) + len(first)) % 2) // 2
-            order = np.argsort(-self._hinted(self.space.values(pool))) if self.hints else rng.permutation(len(pool))
+            order = np.argsort(-self._hinted(self.space.values(pool))) if self.hint else rng.permutation(len(pool))
             grown = pool[order[: n if paper else even]]
             others = candidates.uniform(self.space, 0 if paper else 4 * n, rng)
             rows = np.concatenate([grown, self._without(others, out)])
@@ -225,7 +236,7 @@ class AutoBSS(Searcher):
         if self.preset == "paper":
             return paper_process(x, _scores(known), np.array([o.round == 0 for o in known]))
         scores = np.array([o.scores for o in known])
-        return fitted_process(x, _scores(known), scores=scores, hinted=bool(self.hints))
+        return fitted_process(x, _scores(known), scores=scores, hinted=bool(self.hint))
 
     def _judged(self, known: list[Observation]) -> np.ndarray:
         """Posterior means; of the paper the scores."""
@@ -253,14 +264,23 @@ class AutoBSS(Searcher):
         return known[int(np.where(better >= _SURE, mean, -np.inf).argmax())].code
 
     @cached_property
+    def hints(self) -> np.ndarray:
+        """Codes, half of them candidates, and after each its hint, floats of shape (n, m + 1)."""
+        assert self.hint
+        rng = np.random.default_rng([self.seed, _HINTS])
+        grown = self.candidates[rng.permutation(len(self.candidates))[: _HINTS // 2]]
+        rows = np.unique(np.concatenate([grown, candidates.uniform(self.space, _HINTS // 2, rng)]), axis=0)
+        return np.column_stack([self.space.values(rows), self.hint(self.space.decode(rows))])
+
+    @cached_property
     def _hinted(self) -> Callable[[np.ndarray], np.ndarray]:
         """What is smooth in the hints, a function of codes of shape (n, m), of a mean of 0 and a deviation of 1."""
         from sklearn.linear_model import Ridge
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import PolynomialFeatures
 
-        x = self._standard(self._values(code for code, _ in self.hints))
-        y = standardize(np.array([self.signed(value) for _, value in self.hints]))
+        x = self._standard(self.hints[:, :-1].astype(np.int64))
+        y = standardize(self.signed(1.0) * self.hints[:, -1])
         model = make_pipeline(PolynomialFeatures(2), Ridge(1.0)).fit(x, y)
         return lambda values: model.predict(self._standard(values)) if len(values) else np.empty(0)
 

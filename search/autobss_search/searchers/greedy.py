@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from typing_extensions import override
@@ -23,12 +25,27 @@ class Greedy(Searcher):
     Args:
         space: The codes that may be the answer.
         direction, seed: As of `Searcher`.
+        limits: By the costs' names the largest ones of an answer; those of the space when None.
+
+    Attributes:
+        answers: The codes that may be the answer; those that are scored are not limited.
     """
 
-    def __init__(self, space: Space, direction: str = "maximize", seed: int = 0) -> None:
-        free = (replace(constraint, upper=math.inf, lower=0) for constraint in space.constraints)
-        super().__init__(space.under(*free), direction, seed)
-        self.answers = space
+    def __init__(
+        self,
+        space: Space,
+        direction: str = "maximize",
+        seed: int = 0,
+        limits: Mapping[str, float] | None = None,
+    ) -> None:
+        limits = limits or {constraint.name: constraint.upper for constraint in space.constraints}
+        self.answers = space.under(*(replace(c, upper=limits[c.name]) for c in space.constraints))
+        super().__init__(space.under(*(replace(c, upper=math.inf) for c in space.constraints)), direction, seed)
+        self.limits = dict(limits)
+
+    @override
+    def settings(self) -> dict[str, Any]:
+        return {**super().settings(), "limits": self.limits}
 
     def _propose(
         self, observations: list[Observation], round: int, n: int, pending: list[Code], rng: np.random.Generator

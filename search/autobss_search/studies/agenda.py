@@ -156,12 +156,8 @@ class Agenda:
         if self._exhausted:
             return []
         for name, compute in self.searcher.kept(before, round).items():
-            kept = self.ledger.kept(name)
-            if kept is None:
-                array = compute()
-                self._patiently(partial(self.ledger.keep, name, array))
-            else:
-                self.searcher.restore(name, kept)
+            if name not in self.ledger.arrays:
+                self._patiently(partial(self.ledger.keep, name, compute()))
         try:
             return self.searcher.propose(before, round, n, pending)
         except SpaceError as error:

@@ -35,6 +35,9 @@ class Ledger:
         space: The study's space.
         description: The study. Its identity is checked against what is there; its id gives way to what is there.
 
+    Attributes:
+        arrays: What is kept of the searcher, by its names.
+
     Raises:
         StudyError: If another driver has the study, what is there is another study or damaged, or there can be no such
             storage. Nothing is made or changed then.
@@ -60,7 +63,7 @@ class Ledger:
             known = False
         stored = self._storage.look()
         _check(stored, description, known, self.folder, self._storage.where)
-        self._arrays = arrays.kept(self.folder, stored.attributes) if stored else {}
+        self.arrays = arrays.kept(self.folder, stored.attributes) if stored else {}
         stored = self._storage.create(description.direction)
         description.write(self.folder)
         if "owner" not in stored.attributes:  # last, since with it the study is this folder's
@@ -146,11 +149,7 @@ class Ledger:
         digest, content = arrays.pack(array)
         arrays.keep(self.folder, digest, content)
         self._storage.set(arrays.PREFIX + name, digest)
-        self._arrays[name] = array
-
-    def kept(self, name: str) -> np.ndarray | None:
-        """An array that was kept; None if there is none."""
-        return self._arrays.get(name)
+        self.arrays[name] = array
 
     def _attributes(self, code: Code, round: int, source: str, seed: int) -> dict[str, Any]:
         costs = {name: cost[0].item() for name, cost in self.space.costs(self.space.encode([code])).items()}

@@ -74,6 +74,8 @@ class SearchRecipe(BaseModel):
         storage: An SQLAlchemy URL; a file in the study's folder when None.
         asynchronous: Ask for a code whenever a worker is free, instead of in rounds.
         retrain: What trains the answer at the end, by `autobss search`: a training's recipe.
+        supernet: A supernet whose scores are a hint for the searcher autobss: its recipe, mostly its `base` and what
+            differs, and what `score: {kind: supernet}` takes beside it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -90,6 +92,7 @@ class SearchRecipe(BaseModel):
     storage: Text | None = None
     asynchronous: Annotated[bool, BeforeValidator(_flag)] = False
     retrain: Text | dict[str, Any] | None = None
+    supernet: dict[str, Any] | None = None
 
     @field_validator("budget", mode="before")
     @classmethod
@@ -104,6 +107,8 @@ class SearchRecipe(BaseModel):
             raise ValueError(f"space: expected a name or a file; declared: {', '.join(list_spaces())}")
         if self.searcher not in SEARCHERS:
             raise ValueError(f"searcher: {shown(self.searcher)}: {did_you_mean(self.searcher, SEARCHERS)}")
+        if self.supernet is not None and self.searcher != "autobss":
+            raise ValueError(f"supernet: is a hint for the searcher autobss, not {self.searcher}")
         if self.enqueue == "prior" and self.score["kind"] != "supernet":
             raise ValueError("enqueue: prior is for the scores of a supernet")
         if self.confirm >= (scores := self.rounds * self.batch):
@@ -143,6 +148,8 @@ class SearchRecipe(BaseModel):
         if isinstance(self.enqueue, tuple):
             values["enqueue"] = list(self.enqueue)
         values["score"] = {"kind": self.score["kind"], **self.make_evaluator().to_recipe()}
+        if self.supernet is not None:
+            values["supernet"] = EVALUATORS.find("supernet").from_recipe(self.supernet, None).to_recipe()
         if self.space is not None:
             values["space"] = read_space(self.space)
         return write_yaml(values)
@@ -156,10 +163,14 @@ class SearchRecipe(BaseModel):
         """The space under the budget, counted as what is scored."""
         return self.make_evaluator().make_space(self.space, self.budget)
 
-    def make_searcher(self) -> Searcher:
-        """The searcher over the space."""
-        unguided = {"guess": False} if self.enqueue == "none" and self.searcher == "autobss" else {}
-        return SEARCHERS[self.searcher](self.make_space(), seed=self.seed, **unguided)
+    def make_searcher(self, models: Path | None = None) -> Searcher:
+        """The searcher over the space; `models` is a folder for its supernet, if it has one."""
+        options: dict[str, Any] = {}
+        if self.enqueue == "none" and self.searcher == "autobss":
+            options["guess"] = False
+        if self.supernet is not None:
+            options["hint"] = EVALUATORS.find("supernet").from_recipe(self.supernet, models)
+        return SEARCHERS[self.searcher](self.make_space(), seed=self.seed, **options)
 
     def enqueued(self, space: Space) -> list[Code]:
         """The codes to score in the first round, as far as a supernet does not give them.

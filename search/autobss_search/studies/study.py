@@ -84,6 +84,8 @@ class Study:
         self.on_event = on_event or (lambda text: None)
         description = describe_study(searcher, self._evaluator, rounds, batch, storage, asynchronous, confirm)
         self.ledger = Ledger(self.folder, searcher.space, description)
+        for name, array in self.ledger.arrays.items():
+            searcher.restore(name, array)
         self._journal = Journal(self.folder)
         self._patiently = Patience(lambda text: self._say("fault", text))
         modes = (asynchronous, confirm)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from autobss_zoo.codes import Code
 from autobss_zoo.errors import AutoBSSError
 
 from .. import searchers
@@ -143,6 +144,23 @@ def _own_costs(description: Description, evaluator: Evaluator) -> dict[str, tupl
     return {c.name: (c.function, c.monotone) for c in made.constraints}
 
 
+class _UntoldHint:
+    """A hint of which only the description is known; what it has said is kept."""
+
+    def __init__(self, description: Any) -> None:
+        self._description = description
+
+    def __call__(self, codes: list[Code]) -> Sequence[float]:
+        """Refuse to say anything new."""
+        raise StudyError(
+            f"hint: only its description is known, {self._description}; resume the study as it was started"
+        )
+
+    def describe(self) -> Any:
+        """As of the hint."""
+        return self._description
+
+
 def find_searcher(settings: Mapping[str, Any]) -> type[Searcher] | None:
     """The class of a searcher with these settings; None if it is a user's own."""
     kind = getattr(searchers, str(settings.get("searcher")), None)
@@ -160,8 +178,11 @@ def make_searcher(settings: Mapping[str, Any], space: Space) -> Searcher:
         raise StudyError(
             f"searcher: {settings.get('searcher')!r} is none of autobss_search; resume the study in Python"
         )
+    given = {key: value for key, value in settings.items() if key != "searcher"}
+    if "hint" in given:
+        given["hint"] = _UntoldHint(given["hint"])
     try:
-        searcher = kind(space, **{key: value for key, value in settings.items() if key != "searcher"})
+        searcher = kind(space, **given)
     except (TypeError, ValueError, AutoBSSError) as error:
         raise StudyError(f"searcher: {error}") from None
     if searcher.settings() != settings:
