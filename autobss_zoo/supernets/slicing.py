@@ -137,30 +137,30 @@ class Supernet(nn.Module):
         setting = Setting(None, self._kwargs.get("in_chans", 3), self._kwargs.get("num_classes", 1000))
         plan = self._family.plan(path.code, self._family.setting(setting, path.code))
         if (structure := _structure(plan)) not in self._skeletons:
-            self._skeletons[structure] = self._skeleton(path.code)
+            self._skeletons[structure] = self._skeleton(path.code, plan)
         skeleton, indices = self._skeletons[structure], {}
         for layer, names in zip(_layers(plan), skeleton.layers, strict=True):
             for name, shape in zip(names, _shapes(layer), strict=False):  # of some layers no bias follows the weight
                 indices[name] = _index(self.get_parameter(name).shape, shape, path.right)
         return skeleton, indices
 
-    def _skeleton(self, code: Code) -> _Skeleton:
+    def _skeleton(self, code: Code, plan: Plan) -> _Skeleton:
         with torch.device("meta"):
             network = self._build(code)
+        modules: list[Any] = []
         layers: list[list[str]] = []
-        depthwise = []
         for name, module in network.named_modules():
             own = [f"{name}.{key}" for key, _ in module.named_parameters(recurse=False)]
             if isinstance(module, nn.Conv2d | nn.Linear):
+                modules.append(module)
                 layers.append(own)
             elif own:
-                layers[-1] += own
+                layers[-1] += own  # a norm's, of the layer before it
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.track_running_stats = False
                 module.running_mean = module.running_var = module.num_batches_tracked = None
-            if isinstance(module, nn.Conv2d) and module.groups > 1:
-                depthwise.append((own[0], module))
-        return _Skeleton(network, layers, depthwise)
+        each = zip(_layers(plan), layers, modules, strict=True)
+        return _Skeleton(network, layers, [(names[0], module) for layer, names, module in each if layer.depthwise])
 
 
 def recalibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:

@@ -99,3 +99,14 @@ def test_evaluation_takes_the_batchs_statistics_and_keeps_none():
 def test_codes_of_two_families_are_refused():
     with pytest.raises(ValueError, match="expected two codes of one family"):
         Supernet(Code("mnv2", get_family("mnv2").original), Code("resnet18", get_family("resnet18").original))
+
+
+def test_a_depthwise_convolution_of_one_channel_is_none_of_all_channels():
+    family = get_family("width_bench_mobilenet")
+    whole = Supernet(Code(family.name, family.original), Code(family.name, (1,) * 6), **OPTIONS)
+    images = torch.rand(2, 1, 7, 7)
+    for widths in ((2, 1, 1, 3, 1, 4), (3, 5, 7, 4, 9, 5)):  # of the same structure, of which one network is kept
+        path = Path(Code(family.name, widths))
+        network = family.build(path.code, **OPTIONS).train()
+        network.load_state_dict(whole.weights(path), strict=False)
+        assert torch.equal(whole.train()(images, [path])[0], network(images))
