@@ -105,7 +105,7 @@ def test_a_depthwise_convolution_of_one_channel_is_none_of_all_channels():
     family = get_family("width_bench_mobilenet")
     whole = Supernet(Code(family.name, family.original), Code(family.name, (1,) * 6), **OPTIONS)
     images = torch.rand(2, 1, 7, 7)
-    for widths in ((2, 1, 1, 3, 1, 4), (3, 5, 7, 4, 9, 5)):  # of the same structure, of which one network is kept
+    for widths in ((2, 1, 1, 3, 1, 4), (3, 5, 7, 4, 9, 6)):  # of the same structure, of which one network is kept
         path = Path(Code(family.name, widths))
         network = family.build(path.code, **OPTIONS).train()
         network.load_state_dict(whole.weights(path), strict=False)
