@@ -21,9 +21,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # repetitions run in parallel
 
@@ -132,8 +133,10 @@ def identity(source: str) -> tuple[str, str, str]:
     return benchmark.path.name.partition(".")[0].lower(), kind, f"-{digest}"
 
 
-def measure(source: str, jobs: list[Job], kept: Path, workers: int | None = None) -> Found:
-    """Run what was not run before; each finished run is a line of `kept`."""
+def measure(
+    source: str, jobs: list[Job], kept: Path, workers: int | None = None, one: Callable[..., Any] = run
+) -> Found:
+    """Run what was not run before by `one`, as `run` is; each finished run is a line of `kept`."""
     kept.parent.mkdir(parents=True, exist_ok=True)
     done: Found = {}
     if kept.exists():
@@ -146,7 +149,7 @@ def measure(source: str, jobs: list[Job], kept: Path, workers: int | None = None
     missing = [job for job in jobs if job not in done]
     with ProcessPoolExecutor(workers) as pool, kept.open("a", encoding="utf-8") as file, Progress() as progress:
         task = progress.add_task("runs", total=len(missing))
-        futures = {pool.submit(run, source, job[1], job[2], job[0]): job for job in missing}
+        futures = {pool.submit(one, source, job[1], job[2], job[0]): job for job in missing}
         for future in as_completed(futures):
             done[futures[future]] = future.result()
             file.write(f"\n{json.dumps([futures[future], future.result()])}\n")

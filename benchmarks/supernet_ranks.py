@@ -39,13 +39,13 @@ METHODS: dict[str, dict[str, Any]] = {
     "bilateral_v2, complement": {"principle": "bilateral_v2"},
     "sandwich": {"principle": "sandwich"},
 }
-SCORED, IMAGES = 1024, 2000
+CODES, SCORED, IMAGES = 4096, 1024, 4000
 FEW, DRAWS = (16, 64), 50  # single trainings that a ridge learns from, and how often they are drawn
 
 
 def sample() -> np.ndarray:
     """Rows of the table that are scored."""
-    return np.sort(np.random.default_rng(0).permutation(4096)[:SCORED])
+    return np.sort(np.random.default_rng(0).permutation(CODES)[:SCORED])
 
 
 def run(network: str, method: str, seed: int, folder: Path) -> dict[str, Any]:
@@ -62,17 +62,17 @@ def run(network: str, method: str, seed: int, folder: Path) -> dict[str, Any]:
         start = time.process_time()
         train(recipe, folder)
         trained, scoring = time.process_time(), Scoring(recipe, folder / "last", IMAGES)
-        found = np.array([scoring.score(code) for code in codes(network)])
+        found = np.array([scoring.score(code) for code in codes(network, sample())])
         seconds = trained - start, time.process_time() - trained
         np.savez(kept, loss=found[:, 0], accuracy=found[:, 1], seconds=seconds)
     return dict(np.load(kept))
 
 
-def codes(network: str) -> list[Code]:
-    """The networks that are scored."""
+def codes(network: str, rows: np.ndarray) -> list[Code]:
+    """The networks of some rows of the table."""
     family, table = get_family(f"width_bench_{network}"), Table(f"widths_{network}")
     assert isinstance(family, Widths)
-    return [Code(family.name, tuple(row)) for row in family.of_groups(table.codes[sample()], 4).tolist()]
+    return [Code(family.name, tuple(row)) for row in family.of_groups(table.codes[rows], 4).tolist()]
 
 
 def single(network: str) -> float:

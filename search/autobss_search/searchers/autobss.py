@@ -57,9 +57,9 @@ class AutoBSS(Searcher):
         clustering: Whether codes are chosen among cluster centres; by the preset when None.
         refining: Whether the linear refining is trained; by the preset when None.
         guess: Whether the uniformly rescaled code is scored first and trusted; by the preset when None.
-        hint: A cheap score of many codes at once, such as a supernet's. It is asked once, for some hundred codes: what
-            is smooth in its answers is a further input of the default's surrogate, and the best of the candidates by
-            it are half of the first round.
+        hint: A cheap score of many codes at once, such as a supernet's. It is asked once, for some hundred codes. The
+            best candidates by it are half of the first round; half of each later round is chosen by a surrogate with
+            what is smooth in its answers as a further input, and the answer without it.
     """
 
     def __init__(
@@ -131,10 +131,10 @@ class AutoBSS(Searcher):
         mean, deviation = self._scale
         return (self._raw(values) - mean) / deviation
 
-    def _seen(self, values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """Codes, integers of shape (n, m), as the surrogate sees them: with the hint as the last column, if any."""
+    def _seen(self, values: np.ndarray, weight: np.ndarray, hinted: bool = False) -> np.ndarray:
+        """Codes, integers of shape (n, m), as a surrogate sees them, with the hint as the last column if it has one."""
         out = self._standard(values) @ weight.T
-        return np.column_stack([out, self._hinted(values)]) if self.hint else out
+        return np.column_stack([out, self._hinted(values)]) if hinted else out
 
     def _values(self, codes: Iterable[Code]) -> np.ndarray:
         """Codes as integers of shape (n, m)."""
@@ -193,16 +193,36 @@ class AutoBSS(Searcher):
             rows = np.concatenate([grown, self._without(others, out)])
             return list(dict.fromkeys([*first, *self.space.decode(rows)]))
         weight = self.refine(observations)
-        process = self._process(known, weight)
+        if not self.hint:
+            return self._improving(known, weight, round, n, pending, out, rng)
+        # Where a hint is wrong, what it says is not looked at again; so every other code is chosen without it.
+        even = (n + 1 - place(observations, round, pending) % 2) // 2
+        hinted = self._improving(known, weight, round, even, pending, out, rng, hinted=True)
+        out |= {code.values for code in hinted}
+        return hinted + self._improving(known, weight, round, n - len(hinted), [*pending, *hinted], out, rng)
+
+    def _improving(
+        self,
+        known: list[Observation],
+        weight: np.ndarray,
+        round: int,
+        n: int,
+        pending: list[Code],
+        out: set[tuple[int, ...]],
+        rng: np.random.Generator,
+        hinted: bool = False,
+    ) -> list[Code]:
+        """The codes, none of `out`, of the most expected improvement over known and pending ones."""
+        process = self._process(known, weight, hinted)
         pool = self.candidates
-        for _ in range(0 if paper else _EXPANSIONS):
+        for _ in range(0 if self.preset == "paper" else _EXPANSIONS):
             rows = np.concatenate([pool, self.space.encode(o.code for o in known)])
-            mean, std = process.predict(self._seen(self.space.values(rows), weight))
+            mean, std = process.predict(self._seen(self.space.values(rows), weight, hinted))
             best = rows[np.argsort(-(mean + 0.5 * std), kind="stable")[:_EXPANDED]]
             pool = np.unique(np.concatenate([pool, self._around(best, rng)]), axis=0)
         pool = self._without(self._centers(pool, round, weight), out)
-        x = self._seen(self.space.values(pool), weight)
-        waiting = self._seen(self._values(pending), weight)
+        x = self._seen(self.space.values(pool), weight, hinted)
+        waiting = self._seen(self._values(pending), weight, hinted)
         return self.space.decode(pool[self._chosen(process, x, min(n, len(pool)), waiting, rng)])
 
     def _chosen(
@@ -231,12 +251,12 @@ class AutoBSS(Searcher):
         x = self.encode(pool) @ weight.T
         return pool[clustering.centers(x, clustering.schedule(round, len(pool)), self.seed)]
 
-    def _process(self, known: list[Observation], weight: np.ndarray) -> GaussianProcess:
-        x = self._seen(self._values(o.code for o in known), weight)
+    def _process(self, known: list[Observation], weight: np.ndarray, hinted: bool = False) -> GaussianProcess:
+        x = self._seen(self._values(o.code for o in known), weight, hinted)
         if self.preset == "paper":
             return paper_process(x, _scores(known), np.array([o.round == 0 for o in known]))
         scores = np.array([o.scores for o in known])
-        return fitted_process(x, _scores(known), scores=scores, hinted=bool(self.hint))
+        return fitted_process(x, _scores(known), scores=scores, hinted=hinted)
 
     def _judged(self, known: list[Observation]) -> np.ndarray:
         """Posterior means; of the paper the scores."""

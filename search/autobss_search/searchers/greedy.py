@@ -50,20 +50,20 @@ class Greedy(Searcher):
     def _propose(
         self, observations: list[Observation], round: int, n: int, pending: list[Code], rng: np.random.Generator
     ) -> list[Code]:
-        _, near = self._way(observations)
+        _, near = self.way(observations)
         known = {o.code for o in observations} | set(pending)
         return [code for code in near if code not in known]
 
     @override
     def _recommend(self, known: list[Observation]) -> Code:
         """The end of the way, or the best code within the budget while it is not reached."""
-        end, near = self._way(known)
+        end, near = self.way(known)
         if not near:
             return end
         answers = [o for o in known if o.code in self.answers]
         return self.best(answers or known).code
 
-    def _way(self, observations: list[Observation]) -> tuple[Code, list[Code]]:
+    def way(self, observations: list[Observation]) -> tuple[Code, list[Code]]:
         """How far the scores lead, and the codes whose scores lead on; none at the end."""
         scores = {o.code: o.value or 0.0 for o in self.scored(observations)}
         row = self.space.encode([self.space.code(self.space.extremes()[1].tolist())])
