@@ -1,11 +1,16 @@
 """Searching on a supernet: the prior population, NSGA-II and greedy slimming, and whole searches by recipes."""
 
 import itertools
+import os
 import re
+import signal
+import time
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file
 
+import forked
 from autobss_search import Constraint, Dimension, Observation, Session, Space, get_space
 from autobss_search.command.cli import main
 from autobss_search.errors import SpaceError
@@ -146,6 +151,43 @@ def test_a_search_by_a_recipe_trains_the_supernet_and_the_answer(tmp_path, capsy
     assert main(["resume", str(study)]) == 0
     assert capsys.readouterr().out.splitlines()[-2:] == first.splitlines()[-2:]
     assert (study / "models/supernet/result.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_killed_while_it_trains_searches_and_trains_again(tmp_path, capsys):
+    setting = "base: small/digits, input_size: 8, evaluate_every: null, checkpoint_steps: 3"
+    (tmp_path / "mine.yaml").write_text(
+        f"score: {{kind: supernet, {setting}, task: supernet, space: width_bench_plain, epochs: 5, holdout: 0.3}}\n"
+        "searcher: nsga2\nenqueue: prior\nbudget: {macs: 44034}\nrounds: 4\nbatch: 10\n"
+        f"retrain: {{{setting}, epochs: 8}}\n"
+    )
+    (tmp_path / "command.py").write_text(
+        "import sys\nfrom autobss_search.command.cli import main\nsys.exit(main(sys.argv[1:]))\n"
+    )
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    words = ["search", tmp_path / "mine.yaml", "--folder"]
+    assert main([*map(str, words), str(whole)]) == 0
+    expected = capsys.readouterr().out.splitlines()[-2:]
+    journal = parts / "journal.jsonl"
+    reached = [
+        (parts / "models/supernet/last.pt").exists,
+        lambda: journal.exists() and len(journal.read_text().splitlines()) > 25,
+        (parts / "retrained/last.pt").exists,
+    ]
+    words.append(parts)
+    for there in reached:
+        process = forked.start(tmp_path / "command.py", *words)
+        while not there() and process.is_alive():
+            time.sleep(0.002)
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL  # it had not ended
+        words = ["resume", parts]
+    assert main(["resume", str(parts)]) == 0
+    assert [line.replace(str(parts), str(whole)) for line in capsys.readouterr().out.splitlines()[-2:]] == expected
+    for name in ("models/supernet/last/model.safetensors", "retrained/last/model.safetensors"):
+        found, weights = (load_file(folder / name) for folder in (parts, whole))
+        assert all((found[key] == weights[key]).all() for key in weights), name
 
 
 def test_a_prior_is_for_supernets(tmp_path, capsys):

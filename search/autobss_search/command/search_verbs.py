@@ -140,6 +140,10 @@ def _run(folder: Path, recipe: SearchRecipe, executor: Executor) -> int:
 
     from ..studies.study import Study
 
+    if recipe.retrain is not None:
+        import torch
+
+        threads = torch.get_num_threads()
     models = folder / "models"
     searcher, evaluate = recipe.make_searcher(models), recipe.make_evaluator(models)
     enqueue = recipe.enqueued(searcher.space)
@@ -157,6 +161,7 @@ def _run(folder: Path, recipe: SearchRecipe, executor: Executor) -> int:
     if recipe.retrain is not None:
         from .train_verbs import train_shown
 
+        torch.set_num_threads(threads)  # scoring may have changed it
         train_shown(recipe.retrain, {"model": str(answer)}, folder / "retrained")
     return 0
 
