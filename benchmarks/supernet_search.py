@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from headroom import budgets
 from machine import parser, report
-from search_grounds import load
+from search_grounds import Ground, load
 from search_methods import Problem, ours
 from search_peers import Found, identity, measure
 from supernet_ranks import CODES, IMAGES, NETWORKS, codes, run, single
@@ -93,6 +93,12 @@ def evolved(space: Space, seed: int, score: Callable[[Code], float], first: list
     return known
 
 
+def learned(ground: Ground, own: Scored) -> list[tuple[Code, float]]:
+    """What a supernet learned best, as codes of the table."""
+    assert ground.table
+    return [(ground.space.code(ground.table.codes[row].tolist()), loss) for row, loss in own.lowest]
+
+
 def slimmed(space: Space, score: Callable[[Code], float]) -> tuple[Code, int]:
     """The end of greedy slimming, and how many codes it scores."""
     searcher, known = Greedy(space), list[Observation]()
@@ -106,20 +112,17 @@ def slimmed(space: Space, score: Callable[[Code], float]) -> tuple[Code, int]:
 def answers(source: str, fraction: float, method: str, repetition: int) -> dict[str, list[float]]:
     """A repetition's answers: their regret without luck, the seconds of the supernet, and how often it scored."""
     warnings.simplefilter("ignore")  # of few candidates
-    ground, (scores, lowest, trained, each) = (
-        load(source, fraction),
-        supernet(source.partition("_")[2], repetition % SEEDS),
-    )
+    ground, own = load(source, fraction), supernet(source.partition("_")[2], repetition % SEEDS)
     space, table, rng = ground.space, ground.table, np.random.default_rng([repetition, int(1000 * fraction)])
     assert table
 
     def score(code: Code) -> float:
-        return float(scores[table.index(code)])
+        return float(own.scores[table.index(code)])
 
     def hint(many: list[Code]) -> list[float]:
         return [score(code) for code in many]
 
-    asked = 0
+    trained, asked = own.trained, 0
     if method == "uniform":
         found, trained = [uniform_code(space)], 0.0
     elif method == "all":
@@ -129,8 +132,7 @@ def answers(source: str, fraction: float, method: str, repetition: int) -> dict[
         end, asked = slimmed(space, score)
         found = [end]
     elif method in ("nsga2", "prior"):
-        learned = [(space.code(table.codes[row].tolist()), loss) for row, loss in lowest]
-        first = prior_population(space, learned, POPULATION, rng) if method == "prior" else []
+        first = prior_population(space, learned(ground, own), POPULATION, rng) if method == "prior" else []
         known = evolved(space, repetition, score, first)
         found, asked = [max(known, key=lambda o: o.value or 0.0).code], len(known)
     else:
@@ -140,7 +142,7 @@ def answers(source: str, fraction: float, method: str, repetition: int) -> dict[
             Problem(space, lambda code: ground.draw(code, rng), rng), repetition
         )
         trained, asked = (trained, HINTS) if hinted else (0.0, 0)
-    return {"smooth": [ground.smooth(code) for code in found], "seconds": [trained + asked * each]}
+    return {"smooth": [ground.smooth(code) for code in found], "seconds": [trained + asked * own.each]}
 
 
 METHODS = {
