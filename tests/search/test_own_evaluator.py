@@ -95,12 +95,12 @@ def test_a_recipe_names_its_kind(tmp_path):
         assert changed.make_evaluator().offset == 4
     finally:
         del EVALUATORS["noted"]
-    with pytest.raises(ValueError, match="score: kind: 'noted': known: surrogate, table, training"):
+    with pytest.raises(ValueError, match="score: kind: 'noted': known: supernet, surrogate, table, training"):
         SearchRecipe.load({"space": "resnet18_small", "score": score})
 
 
 def test_a_kind_that_is_no_name_is_named():
-    with pytest.raises(ValueError, match=r"score: kind: \['x'\]: known: surrogate, table, training"):
+    with pytest.raises(ValueError, match=r"score: kind: \['x'\]: known: supernet, surrogate, table, training"):
         SearchRecipe.load({"space": "resnet18_small", "score": {"kind": ["x"]}})
 
 
