@@ -88,7 +88,8 @@ def evolved(space: Space, seed: int, score: Callable[[Code], float], first: list
     searcher, known = NSGA2(space, seed=seed, population=POPULATION), list[Observation]()
     for generation in range(GENERATIONS):
         chosen = [] if generation else first
-        chosen = chosen + searcher.propose(known, generation, POPULATION - len(chosen), chosen)
+        if missing := POPULATION - len(chosen):
+            chosen = chosen + searcher.propose(known, generation, missing, chosen)
         known += [Observation(code, score(code), generation) for code in chosen]
     return known
 
