@@ -71,9 +71,11 @@ class Problem:
 Method = Callable[[Problem, int], list[Code]]
 
 
-def ours(make: Callable[[Space, int], Searcher]) -> Method:
+def ours(make: Callable[..., Searcher]) -> Method:
+    """Our searchers, made of a space and a seed."""
+
     def method(problem: Problem, seed: int) -> list[Code]:
-        session, answers = Session(make(problem.space, seed)), []
+        session, answers = Session(make(problem.space, seed=seed)), []
         for n in problem.batches:
             for code in session.ask(n):
                 session.tell(code, problem.score(code))
@@ -81,10 +83,6 @@ def ours(make: Callable[[Space, int], Searcher]) -> Method:
         return answers
 
     return method
-
-
-def _seeded(make: Callable[..., Searcher], space: Space, seed: int) -> Searcher:
-    return make(space, seed=seed)
 
 
 def optuna_sampler(name: str, rejections: int) -> Method:
@@ -241,24 +239,24 @@ def uniform(problem: Problem, seed: int) -> list[Code]:
 
 METHODS: dict[str, tuple[str, Method]] = {
     "uniform": ("uniform rescaling", uniform),
-    "autobss": ("**AutoBSS**, default", ours(lambda space, seed: AutoBSS(space, seed=seed))),
-    **{name: (what, ours(partial(_seeded, make))) for name, (what, make) in ABLATIONS.items()},
-    "paper": ("AutoBSS, paper preset", ours(lambda space, seed: AutoBSS(space, "paper", seed=seed))),
+    "autobss": ("**AutoBSS**, default", ours(AutoBSS)),
+    **{name: (what, ours(make)) for name, (what, make) in ABLATIONS.items()},
+    "paper": ("AutoBSS, paper preset", ours(partial(AutoBSS, preset="paper"))),
     "paper-no-clustering": (
         "paper preset without clustering",
-        ours(lambda space, seed: AutoBSS(space, "paper", seed=seed, clustering=False)),
+        ours(partial(AutoBSS, preset="paper", clustering=False)),
     ),
     "paper-no-refining": (
         "paper preset without refining",
-        ours(lambda space, seed: AutoBSS(space, "paper", seed=seed, refining=False)),
+        ours(partial(AutoBSS, preset="paper", refining=False)),
     ),
     "paper-no-growth": (
         "paper preset without growth",
-        ours(lambda space, seed: AutoBSS(space, "paper", seed=seed, growth=False)),
+        ours(partial(AutoBSS, preset="paper", growth=False)),
     ),
-    "random": ("random search", ours(lambda space, seed: RandomSearch(space, seed=seed))),
-    "evolution": ("regularised evolution", ours(lambda space, seed: RegularizedEvolution(space, seed=seed))),
-    "local": ("local search", ours(lambda space, seed: LocalSearch(space, seed=seed))),
+    "random": ("random search", ours(RandomSearch)),
+    "evolution": ("regularised evolution", ours(RegularizedEvolution)),
+    "local": ("local search", ours(LocalSearch)),
     "tpe": ("Optuna TPE, multivariate", optuna_sampler("tpe", 20)),
     "gp": ("Optuna GP", optuna_sampler("gp", 5)),
     "qlognei": ("BoTorch qLogNEI, feasible set", botorch("feasible")),

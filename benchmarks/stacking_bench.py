@@ -36,6 +36,7 @@ from autobss_search.reports.benches import Correlation
 from autobss_search.searchers.candidates import candidate_set, uniform
 from autobss_search.spaces.uniform import uniform_code
 from autobss_zoo.codes import Code
+from autobss_zoo.files import write_atomically
 
 NETWORKS = {"resnet18": "bench/stacking", "resnet50": "bench/stacking.resnet50", "mnv2": "bench/stacking.mnv2"}
 CODES, TENTH, GROWN = 1500, 150, 250
@@ -107,8 +108,7 @@ def written(path: Path, plan: Plan, trainings: dict[Code, list[float]], covarian
         "trainings": {str(code): scores for code, scores in trainings.items()},
     }
     path.parent.mkdir(exist_ok=True)
-    with lzma.open(path, "wt", preset=9) as file:
-        json.dump(content, file)
+    write_atomically(path, lzma.compress(json.dumps(content).encode(), preset=9))
     return Surrogate(path)
 
 

@@ -28,14 +28,14 @@ import numpy as np
 from headroom import budgets
 from machine import parser, report
 from search_grounds import load
-from search_peers import mean_and_error
-from supernet_ranks import IMAGES, NETWORKS
+from search_peers import cell
+from supernet_ranks import IMAGES, NETWORKS, training
 from supernet_search import POPULATION, SEEDS, evolved, learned, supernet
 
 from autobss_search.evaluators.supernet import SupernetScore
-from autobss_search.evaluators.training import Training
 from autobss_search.supernets.prior import prior_population
 from autobss_zoo.codes import Code
+from autobss_zoo.files import write_atomically
 from autobss_zoo.plots import COLOURS, save
 
 REPETITIONS = 12
@@ -82,9 +82,8 @@ def trained(network: str, groups: int, base: int, principle: str, seed: int, mac
         first = evaluator.prior(own, POPULATION, seed)
         known = evolved(own, seed, lambda code: evaluator.score(code, 0), first)
         answer = max(known, key=lambda o: o.value or 0.0).code
-        training = Training("bench/widths" if network == "plain" else "bench/widths.mobilenet")
-        scores = [training.score(answer, each) for each in range(TRAININGS)]
-        (kept / "answer.json").write_text(json.dumps({"code": str(answer), "scores": scores}), encoding="utf-8")
+        scores = [training(network).score(answer, each) for each in range(TRAININGS)]
+        write_atomically(kept / "answer.json", json.dumps({"code": str(answer), "scores": scores}).encode())
     return json.loads((kept / "answer.json").read_text(encoding="utf-8"))["scores"]
 
 
@@ -121,7 +120,7 @@ def main() -> int:
     by_base = dict(zip(("BCNet", "BCNetV2"), np.split(answers[len(GROUPS) :], 2), strict=True))
 
     rows = [
-        ["4", f"what is scored, {first}", "", cell(np.array([*map(np.mean, own)]))] for first, own in scored.items()
+        ["4", f"what is scored, {first}", "", cell(np.array([[*map(np.mean, own)]]))] for first, own in scored.items()
     ]
     panels: list[Panel] = [
         ("10", "scored", NUMBERS, by_number),
@@ -130,7 +129,9 @@ def main() -> int:
     ]
     for figure, name, places, curve in panels:
         for what, own in curve.items():
-            rows += [[figure, what, f"{name}: {place}", cell(each)] for place, each in zip(places, own, strict=True)]
+            rows += [
+                [figure, what, f"{name}: {place}", cell(each[None])] for place, each in zip(places, own, strict=True)
+            ]
     if options.write:
         path = Path(__file__).parent / "results" / f"supernet_figures_{network}.png"
         plot(scored, panels, path)
@@ -142,11 +143,6 @@ def main() -> int:
     )
     script = str(Path(__file__).with_stem(f"supernet_figures_{network}"))
     return report(script, title, ["figure", "what", "where", "accuracy"], rows, True, options)
-
-
-def cell(values: np.ndarray) -> str:
-    """A mean with its standard error, of shape (repetitions,)."""
-    return "{:.3f} ± {:.3f}".format(*mean_and_error(values[None]))
 
 
 def plot(scored: dict[str, list[np.ndarray]], panels: list[Panel], path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -29,6 +30,7 @@ from autobss_search.reports.benches import Bench, Correlations, correlate
 from autobss_zoo.codes import Code
 from autobss_zoo.families import get_family
 from autobss_zoo.families.widths import Widths
+from autobss_zoo.files import replacing
 
 NETWORKS = {"plain": "supernets/widths", "mobilenet": "supernets/widths.mobilenet"}
 METHODS: dict[str, dict[str, Any]] = {
@@ -57,6 +59,7 @@ def run(network: str, method: str, seed: int, folder: Path) -> dict[str, Any]:
 
     kept = folder / "scores.npz"
     if not kept.exists():
+        shutil.rmtree(folder, ignore_errors=True)  # of one that was interrupted not all seconds are known
         torch.set_num_threads(1)
         recipe: Any = TrainingRecipe.load(NETWORKS[network], {**METHODS[method], "seed": seed})[0]
         start = time.process_time()
@@ -64,7 +67,8 @@ def run(network: str, method: str, seed: int, folder: Path) -> dict[str, Any]:
         trained, scoring = time.process_time(), Scoring(recipe, folder / "last", IMAGES)
         found = np.array([scoring.score(code) for code in codes(network, sample())])
         seconds = trained - start, time.process_time() - trained
-        np.savez(kept, loss=found[:, 0], accuracy=found[:, 1], seconds=seconds)
+        with replacing(kept) as path, path.open("wb") as file:
+            np.savez(file, loss=found[:, 0], accuracy=found[:, 1], seconds=seconds)
     return dict(np.load(kept))
 
 
@@ -75,9 +79,14 @@ def codes(network: str, rows: np.ndarray) -> list[Code]:
     return [Code(family.name, tuple(row)) for row in family.of_groups(table.codes[rows], 4).tolist()]
 
 
+def training(network: str) -> Training:
+    """What trains a network of the table."""
+    return Training("bench/widths" if network == "plain" else f"bench/widths.{network}")
+
+
 def single(network: str) -> float:
     """The processor's seconds of one training of the widest network's half, the least of three."""
-    recipe = Training("bench/widths" if network == "plain" else "bench/widths.mobilenet")
+    recipe = training(network)
     family = get_family(f"width_bench_{network}")
     assert isinstance(family, Widths)
     code = Code(family.name, tuple(family.of_groups(np.full((1, len(family.original)), 2), 4)[0].tolist()))

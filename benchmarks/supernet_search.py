@@ -31,17 +31,18 @@ from search_grounds import Ground, load
 from search_methods import Problem, ours
 from search_peers import Found, identity, measure
 from supernet_ranks import CODES, IMAGES, NETWORKS, codes, run, single
+from supernet_ranks import METHODS as PRINCIPLES
 
 from autobss_search import AutoBSS, Observation, Space
 from autobss_search.searchers import NSGA2, Greedy
 from autobss_search.spaces.uniform import uniform_code
 from autobss_search.supernets.prior import prior_population
 from autobss_zoo.codes import Code
+from autobss_zoo.files import replacing
 
 METHOD, SEEDS = "bilateral_v2, complement", 4  # of supernets
 FOLDER = Path("outputs/supernet_ranks")
 GENERATIONS, POPULATION = 10, 20
-HINTS = 512  # codes that AutoBSS asks a supernet for
 AFTER = {16: 0, 32: 1, 64: 3}  # trainings, and after which round
 
 
@@ -71,10 +72,11 @@ def supernet(network: str, seed: int) -> Scored:
     trained = float(run(network, METHOD, seed, folder)["seconds"][0])
     kept, every = folder / "all.npz", codes(network, np.arange(CODES))
     if not kept.exists():
-        recipe: Any = TrainingRecipe.load(NETWORKS[network], {"seed": seed})[0]
+        recipe: Any = TrainingRecipe.load(NETWORKS[network], {**PRINCIPLES[METHOD], "seed": seed})[0]
         start, scoring = time.process_time(), Scoring(recipe, folder / "last", IMAGES)
         losses = np.array([scoring.score(code).loss for code in every])
-        np.savez(kept, loss=losses, seconds=time.process_time() - start)
+        with replacing(kept) as path, path.open("wb") as file:
+            np.savez(file, loss=losses, seconds=time.process_time() - start)
     found = np.load(kept)
     rows = {str(code): row for row, code in enumerate(every)}
     lowest = json.loads((folder / "last" / "supernet.json").read_text(encoding="utf-8"))["lowest"]
@@ -100,50 +102,41 @@ def learned(ground: Ground, own: Scored) -> list[tuple[Code, float]]:
     return [(ground.space.code(ground.table.codes[row].tolist()), loss) for row, loss in own.lowest]
 
 
-def slimmed(space: Space, score: Callable[[Code], float]) -> tuple[Code, int]:
-    """The end of greedy slimming, and how many codes it scores."""
+def slimmed(space: Space, score: Callable[[Code], float]) -> Code:
+    """The end of greedy slimming."""
     searcher, known = Greedy(space), list[Observation]()
     while True:
         end, near = searcher.way(known)
         if not near:
-            return end, len(known)
+            return end
         known += [Observation(code, score(code), 0) for code in near if code not in {o.code for o in known}]
 
 
 def answers(source: str, fraction: float, method: str, repetition: int) -> dict[str, list[float]]:
-    """A repetition's answers: their regret without luck, the seconds of the supernet, and how often it scored."""
+    """A repetition's answers: their regret without luck, and the seconds of the supernet, if it was asked."""
     warnings.simplefilter("ignore")  # of few candidates
     ground, own = load(source, fraction), supernet(source.partition("_")[2], repetition % SEEDS)
     space, table, rng = ground.space, ground.table, np.random.default_rng([repetition, int(1000 * fraction)])
+    scored: dict[Code, float] = {}
     assert table
 
     def score(code: Code) -> float:
-        return float(own.scores[table.index(code)])
+        return scored.setdefault(code, float(own.scores[table.index(code)]))
 
-    def hint(many: list[Code]) -> list[float]:
-        return [score(code) for code in many]
-
-    trained, asked = own.trained, 0
     if method == "uniform":
-        found, trained = [uniform_code(space)], 0.0
+        found = [uniform_code(space)]
     elif method == "all":
-        every = space.decode(np.concatenate(list(space.enumerate())))
-        found, asked = [max(every, key=score)], len(every)
+        found = [max(space.decode(np.concatenate(list(space.enumerate()))), key=score)]
     elif method == "greedy":
-        end, asked = slimmed(space, score)
-        found = [end]
+        found = [slimmed(space, score)]
     elif method in ("nsga2", "prior"):
         first = prior_population(space, learned(ground, own), POPULATION, rng) if method == "prior" else []
-        known = evolved(space, repetition, score, first)
-        found, asked = [max(known, key=lambda o: o.value or 0.0).code], len(known)
+        found = [max(evolved(space, repetition, score, first), key=lambda o: o.value or 0.0).code]
     else:
-        hinted = method == "hinted"
-        make = partial(AutoBSS, hint=hint if hinted else None)
-        found = ours(lambda of, seed: make(of, seed=seed))(
-            Problem(space, lambda code: ground.draw(code, rng), rng), repetition
-        )
-        trained, asked = (trained, HINTS) if hinted else (0.0, 0)
-    return {"smooth": [ground.smooth(code) for code in found], "seconds": [trained + asked * own.each]}
+        make = partial(AutoBSS, hint=lambda codes: [*map(score, codes)]) if method == "hinted" else AutoBSS
+        found = ours(make)(Problem(space, lambda code: ground.draw(code, rng), rng), repetition)
+    seconds = own.trained + len(scored) * own.each if scored else 0.0
+    return {"smooth": [ground.smooth(code) for code in found], "seconds": [seconds]}
 
 
 METHODS = {
@@ -180,23 +173,24 @@ def main() -> int:
     rescaled, name = budgets(source), identity(source)[0]
     jobs = [(r, share, method) for r in range(options.repetitions) for share in rescaled for method in METHODS]
     found = measure(source, jobs, Path(f"outputs/supernet_search/{name}.jsonl"), one=answers)
-    one, rows, pooled = single(options.network), [], {}
+    one, rows, pooled, costs = single(options.network), [], {}, {}
     for method, what in METHODS.items():
         trainings = AFTER if method in ("autobss", "hinted") else {0: 0}
-        seconds = np.mean([values["seconds"][0] for job, values in found.items() if job[2] == method])
+        costs[method] = (
+            float(np.mean([values["seconds"][0] for job, values in found.items() if job[2] == method])) / one
+        )
         for n, place in trainings.items():
             each = np.array([of_supernets(found, method, share, place) for share in rescaled])
             pooled[method, n] = float(each.mean())
-            cost = f"{n + seconds / one:.0f}"
+            cost = f"{n + costs[method]:.0f}"
             rows.append([what, str(n), *(cell(own[None]) for own in each), cell(each), cost])
-    trained = np.mean([own.trained for own in supernets])
-    hinted = (trained + HINTS * np.mean([own.each for own in supernets])) / one
+    trained = np.mean([own.trained for own in supernets]) / one
     title = (
         f"# What a supernet is worth on {name}: {SEEDS} supernets, {options.repetitions} repetitions\n\nRegret of the "
         "answer without luck, in points, at the MACs of the uniformly rescaled codes "
         f"({', '.join(f'`{code}`' for code in rescaled.values())}); standard errors are over the supernets. Costs "
-        f"are in trainings from scratch ({one:.2f} CPU seconds): a supernet's training takes {trained / one:.0f}, with "
-        f"{HINTS} scores {hinted:.0f}. {_pays(pooled, hinted)}"
+        f"are in trainings from scratch ({one:.2f} CPU seconds): a supernet's training takes {trained:.0f}, with what "
+        f"AutoBSS asks it {costs['hinted']:.0f}. {_pays(pooled, costs['hinted'])}"
     )
     header = ["search", "trainings", *(f"at {share:.2f} of the largest" for share in rescaled), "pooled", "cost"]
     script = str(Path(__file__).with_stem(f"supernet_search_{options.network}"))

@@ -23,6 +23,7 @@ IMAGES, BATCH, STEPS, CODES, SCORED = 400, 8, 4, 100, 16
 def measure(name: str) -> dict[str, float]:
     """Millions of parameters, seconds of a step and of a score, and the most MiB of a training and in all."""
     import torch
+    from safetensors.torch import load_file
 
     from autobss_search.evaluators.supernet import SupernetScore
     from autobss_zoo.training import train
@@ -43,13 +44,14 @@ def measure(name: str) -> dict[str, float]:
         start = time.perf_counter()
         for code in space.decode(rows):
             evaluator.score(code, 0)
-        network = recipe.prepare().create()
+        score, most = (time.perf_counter() - start) / CODES, _most()
+        weights = load_file(evaluator.folder / "last" / "model.safetensors")
         return {
-            "parameters": sum(p.numel() for p in network.parameters()) / 1e6,
+            "parameters": sum(weight.numel() for weight in weights.values()) / 1e6,
             "step": (ends[-1] - ends[0]) / (len(ends) - 1),
             "trained": trained,
-            "score": (time.perf_counter() - start) / CODES,
-            "most": _most(),
+            "score": score,
+            "most": most,
         }
 
 

@@ -28,6 +28,7 @@ from autobss_search.reports.benches import Bench, Correlation
 from autobss_zoo.codes import Code
 from autobss_zoo.families import get_family
 from autobss_zoo.families.widths import Widths
+from autobss_zoo.files import write_atomically
 
 NETWORKS = {"plain": "bench/widths", "mobilenet": "bench/widths.mobilenet"}
 CHOICES, SEEDS = 4, (0, 1, 2)
@@ -78,8 +79,7 @@ def main() -> None:
         }
         path = TABLES.file(f"widths_{options.network}")
         path.parent.mkdir(exist_ok=True)
-        with lzma.open(path, "wt", preset=9) as file:
-            json.dump(entries, file)
+        write_atomically(path, lzma.compress(json.dumps(entries).encode(), preset=9))
         path.with_name(f"widths_{options.network}.md").write_text(
             described(options.network, family, Table(path)), encoding="utf-8"
         )

@@ -100,3 +100,15 @@ def test_a_search_with_a_supernet_beside_it_resumes(tmp_path, capsys):
     assert main(["resume", str(study)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == first
     assert (study / "models/supernet/result.json").stat().st_mtime_ns == before
+
+
+def test_codes_asked_for_one_by_one_are_new_and_half_of_them_hinted(monkeypatch):
+    asked = []
+    improving = AutoBSS._improving
+    monkeypatch.setattr(AutoBSS, "_improving", lambda *args: asked.append((args[4], args[8])) or improving(*args))
+    session, rng = Session(AutoBSS(SPACE, hint=Hint())), np.random.default_rng(0)
+    for _ in range(24):
+        (code,) = session.ask(1)
+        session.tell(code, truth(code) + rng.normal())
+    assert len({o.code for o in session.observations}) == 24
+    assert asked == [(1, place % 2 == 0) for place in range(8)]

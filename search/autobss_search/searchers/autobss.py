@@ -197,9 +197,12 @@ class AutoBSS(Searcher):
             return self._improving(known, weight, round, n, pending, out, rng)
         # Where a hint is wrong, what it says is not looked at again; so every other code is chosen without it.
         even = (n + 1 - place(observations, round, pending) % 2) // 2
-        hinted = self._improving(known, weight, round, even, pending, out, rng, hinted=True)
-        out |= {code.values for code in hinted}
-        return hinted + self._improving(known, weight, round, n - len(hinted), [*pending, *hinted], out, rng)
+        chosen: list[Code] = []
+        for count, hinted in ((even, True), (n - even, False)):
+            if count:
+                taken = out | {code.values for code in chosen}
+                chosen += self._improving(known, weight, round, count, [*pending, *chosen], taken, rng, hinted)
+        return chosen
 
     def _improving(
         self,
