@@ -188,6 +188,18 @@ def test_equal_scores_are_no_problem(make):
     assert len(search(make(toy()), lambda code: 71.0).observations) == 64
 
 
+def test_elements_that_all_grown_candidates_agree_in_are_no_problem(make):
+    """Their logarithms' deviation is none, but for the last digit."""
+    cost = Constraint("cost", 400.0, lambda codes: codes[:, 1:].prod(axis=1).astype(float), monotone=True)
+    dimensions = [Dimension("A", (1, 2, 11)), *(Dimension(name, tuple(range(2, 40))) for name in "BC")]
+    session = search(make(Space("grown", dimensions, [cost])), lambda code: float(np.log(code.values).sum()))
+    assert len(session.observations) == 64
+    if isinstance(session.searcher, AutoBSS):
+        assert set(session.searcher.space.values(session.searcher.candidates)[:, 0]) == {11}
+        seen = session.searcher.encode(session.searcher.space.encode([o.code for o in session.observations]))
+        assert np.abs(seen).max() < 100
+
+
 def test_repeated_scores_count_with_their_mean(make):
     session = Session(make(toy()))
     code = session.ask(1)[0]

@@ -81,6 +81,9 @@ def test_z_scores():
     x = np.array([[1.0, 5.0], [3.0, 5.0]])
     mean, deviation = refining.z_score(x)
     np.testing.assert_array_equal((x - mean) / deviation, [[-1, 0], [1, 0]])
+    same = np.full((175, 1), np.log(761.0))
+    assert same.std() > 0  # by the last digit
+    assert refining.z_score(same)[1] == [1.0]
 
 
 def test_equation_3_and_its_gradient_equal_autograd():

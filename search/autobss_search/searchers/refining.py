@@ -20,8 +20,8 @@ _LEAST = 0.1
 
 def z_score(reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each element over `reference` of shape (n, m); 1 where an element is constant."""
-    deviation = reference.std(axis=0)
-    return reference.mean(axis=0), np.where(deviation > 0, deviation, 1.0)
+    constant = np.ptp(reference, axis=0) == 0  # whose deviation can come out as 1e-14
+    return reference.mean(axis=0), np.where(constant, 1.0, reference.std(axis=0))
 
 
 def loss_and_gradient(
