@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from autobss_search.evaluators.training import Training
 from autobss_search.executors import Job
 from autobss_search.executors.processes import LocalProcesses
 from autobss_zoo.codes import Code
+from autobss_zoo.files import write_atomically
 
 Key = tuple[str, int]
 
@@ -57,6 +59,12 @@ def read(kept: Path) -> dict[Key, float]:
             continue
         done[code, seed] = value
     return done
+
+
+def write_compressed(path: Path, content: Any) -> None:
+    """Write a benchmark's trainings, as compressed JSON and whole or not at all."""
+    path.parent.mkdir(exist_ok=True)
+    write_atomically(path, lzma.compress(json.dumps(content).encode(), preset=9))
 
 
 def card(name: str, what: str, recipe: str, facts: Iterable[str], again: str, rest: str = "") -> str:

@@ -11,8 +11,6 @@ noise. Interrupted, it goes on.
 from __future__ import annotations
 
 import argparse
-import json
-import lzma
 import os
 import tempfile
 import warnings
@@ -22,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from ground_truth import card, train_all
+from ground_truth import card, train_all, write_compressed
 from machine import machine
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.exceptions import ConvergenceWarning
@@ -36,7 +34,6 @@ from autobss_search.reports.benches import Correlation
 from autobss_search.searchers.candidates import candidate_set, uniform
 from autobss_search.spaces.uniform import uniform_code
 from autobss_zoo.codes import Code
-from autobss_zoo.files import write_atomically
 
 NETWORKS = {"resnet18": "bench/stacking", "resnet50": "bench/stacking.resnet50", "mnv2": "bench/stacking.mnv2"}
 CODES, TENTH, GROWN = 1500, 150, 250
@@ -107,8 +104,7 @@ def written(path: Path, plan: Plan, trainings: dict[Code, list[float]], covarian
         "covariance": covariance.model_dump(),
         "trainings": {str(code): scores for code, scores in trainings.items()},
     }
-    path.parent.mkdir(exist_ok=True)
-    write_atomically(path, lzma.compress(json.dumps(content).encode(), preset=9))
+    write_compressed(path, content)
     return Surrogate(path)
 
 
@@ -185,10 +181,10 @@ def described(plan: Plan, surrogate: Surrogate, guesses: dict[str, np.ndarray], 
         for name, guess in guesses.items()
         for got in [Correlation.of(guess, truth)]
     )
-    bounds = f"{np.mean([c.spearman for c in ceiling]):.3f} and {np.mean([c.kendall for c in ceiling]):.3f}"
+    left = f"{np.mean([c.spearman for c in ceiling]):.3f} and {np.mean([c.kendall for c in ceiling]):.3f}"
     rest = f"""
-Held out from it, every fifth code: errors (RMSE, in points) and rank correlations with single trainings, whose own
-noise bounds them to {noise:.2f}, {bounds}.
+Held out from it, every fifth code: errors (RMSE, in points) and rank correlations with single trainings. Their
+noise alone is an error of {noise:.2f}, and would leave {left} if the surrogate's means were the truth.
 
 | predictor | RMSE | Spearman | Kendall |
 | --- | --- | --- | --- |

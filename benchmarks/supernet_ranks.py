@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from machine import parser, report
 from sklearn.linear_model import Ridge
+from width_bench import NETWORKS as TRAININGS
 
 from autobss_search.evaluators.tabular import Table
 from autobss_search.evaluators.training import Training
@@ -81,7 +82,7 @@ def codes(network: str, rows: np.ndarray) -> list[Code]:
 
 def training(network: str) -> Training:
     """What trains a network of the table."""
-    return Training("bench/widths" if network == "plain" else f"bench/widths.{network}")
+    return Training(TRAININGS[network])
 
 
 def single(network: str) -> float:

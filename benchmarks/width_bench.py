@@ -13,12 +13,11 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import lzma
 import os
 from pathlib import Path
 
 import numpy as np
-from ground_truth import card, train_all
+from ground_truth import card, train_all, write_compressed
 from machine import machine
 
 from autobss_search.evaluators.factorial import noise_variance
@@ -28,7 +27,6 @@ from autobss_search.reports.benches import Bench, Correlation
 from autobss_zoo.codes import Code
 from autobss_zoo.families import get_family
 from autobss_zoo.families.widths import Widths
-from autobss_zoo.files import write_atomically
 
 NETWORKS = {"plain": "bench/widths", "mobilenet": "bench/widths.mobilenet"}
 CHOICES, SEEDS = 4, (0, 1, 2)
@@ -78,8 +76,7 @@ def main() -> None:
             for key, own, macs, params in zip(digits.tolist(), scores.tolist(), cost.macs, cost.params, strict=True)
         }
         path = TABLES.file(f"widths_{options.network}")
-        path.parent.mkdir(exist_ok=True)
-        write_atomically(path, lzma.compress(json.dumps(entries).encode(), preset=9))
+        write_compressed(path, entries)
         path.with_name(f"widths_{options.network}.md").write_text(
             described(options.network, family, Table(path)), encoding="utf-8"
         )
