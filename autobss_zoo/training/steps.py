@@ -19,6 +19,7 @@ from ..errors import TrainingError
 from .data.batches import Parts, mix
 from .processes import World
 from .recipe import TrainingRecipe
+from .small_images import SmallImageConv2d
 from .task import Task
 
 
@@ -132,6 +133,8 @@ def _placed(network: nn.Module, recipe: TrainingRecipe, world: World) -> nn.Modu
         if world.device.type != "cuda":
             raise ValueError("sync_bn: synchronised batch norms need GPUs; leave it out on a CPU")
         network = convert_sync_batchnorm(network)
+    if world.device.type == "cpu":
+        SmallImageConv2d.replace(network)
     layout: Any = torch.channels_last if recipe.channels_last else torch.contiguous_format
     return network.to(world.device).to(memory_format=layout)
 
