@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional
 
 from ..codes import Code
 from ..cost import Setting
@@ -85,19 +86,23 @@ class Supernet(nn.Module):
         self._places = [(name, *_plant(self, name, nn.Parameter(whole))) for name, whole in found.items()]
 
     def forward(self, images: Tensor, paths: Sequence[Path]) -> list[Tensor]:
-        """The logits of each path, each of shape (n, classes), for images of shape (n, channels, side, side)."""
+        """The logits of each path, each of shape (n, classes), for images of shape (n, channels, side, side).
+
+        Where a path's code states the side of the images, they are resized to it.
+        """
         names = {name: number for number, (name, _, _) in enumerate(self._places)}
         found = [self._part(path) for path in paths]
+        sized = {side: resized(images, side) for side in map(self._side, paths)}
         wanted = [(names[name], index) for _, indices in found for name, index in indices.items()]
         parts = iter(_Parts.apply(wanted, *(module._parameters[key] for _, module, key in self._places)))
         outputs = []
-        for skeleton, indices in found:
+        for path, (skeleton, indices) in zip(paths, found, strict=True):
             weights = {name: next(parts) for name in indices}
             for name, convolution in skeleton.depthwise:
                 convolution.groups = len(weights[name])
             if skeleton.network.training != self.training:
                 skeleton.network.train(self.training)
-            outputs.append(functional_call(skeleton.network, weights, (images,)))
+            outputs.append(functional_call(skeleton.network, weights, (sized[self._side(path)],)))
         return outputs
 
     def network(self, path: Path) -> nn.Module:
@@ -113,6 +118,9 @@ class Supernet(nn.Module):
         """The parameters of a path's network by their names, views of this one's."""
         _, indices = self._part(path)
         return {name: self.get_parameter(name)[index] for name, index in indices.items()}
+
+    def _side(self, path: Path) -> int | None:
+        return self._family.stated_side(path.code)
 
     def _build(self, code: Code) -> nn.Module:
         return self._family.build(code, **self._kwargs)
@@ -161,6 +169,13 @@ class Supernet(nn.Module):
                 module.running_mean = module.running_var = module.num_batches_tracked = None
         each = zip(_layers(plan), layers, modules, strict=True)
         return _Skeleton(network, layers, [(names[0], module) for layer, names, module in each if layer.depthwise])
+
+
+def resized(images: Tensor, side: int | None) -> Tensor:
+    """Images of shape (n, channels, side, side) of another side, by bilinear interpolation; as they are when None."""
+    if side in (None, images.shape[-1]):
+        return images
+    return functional.interpolate(images, (side, side), mode="bilinear", antialias=True)
 
 
 def recalibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:

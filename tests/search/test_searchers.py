@@ -24,7 +24,7 @@ from autobss_search import (
     get_space,
 )
 from autobss_search.errors import SpaceError
-from autobss_search.searchers import NSGA2
+from autobss_search.searchers import NES, NSGA2
 from autobss_search.searchers.searcher import pooled
 from autobss_search.spaces.uniform import uniform_code
 from autobss_zoo import Code
@@ -54,6 +54,7 @@ SEARCHERS = {
     "evolution": RegularizedEvolution,
     "local": LocalSearch,
     "nsga2": NSGA2,
+    "nes": NES,
 }
 
 

@@ -110,3 +110,18 @@ def test_a_depthwise_convolution_of_one_channel_is_none_of_all_channels():
         network = family.build(path.code, **OPTIONS).train()
         network.load_state_dict(whole.weights(path), strict=False)
         assert torch.equal(whole.train()(images, [path])[0], network(images))
+
+
+def test_paths_see_images_of_the_sides_that_their_codes_state():
+    torch.manual_seed(0)
+    family = get_family("mnv1_small_r")
+    original = np.array(family.original)
+    least = np.append(narrow(get_family("mnv1_small")), 16)
+    whole = Supernet(Code(family.name, tuple(original.tolist())), Code(family.name, tuple(least.tolist())), **OPTIONS)
+    sides = (32, 20, 16)
+    paths = [Path(Code(family.name, (*least[:-1].tolist(), side))) for side in sides]
+    images = torch.rand(4, 1, 32, 32)
+    for side, path, logits in zip(sides, paths, whole(images, paths), strict=True):
+        small = torch.nn.functional.interpolate(images, (side, side), mode="bilinear", antialias=True)
+        network = whole.network(path).train()
+        assert torch.equal(logits, network(small if side < 32 else images))

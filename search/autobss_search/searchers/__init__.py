@@ -3,12 +3,14 @@
 from .autobss import AutoBSS
 from .baselines import LocalSearch, RandomSearch, RegularizedEvolution
 from .greedy import Greedy
+from .nes import NES
 from .nsga2 import NSGA2
 from .searcher import BATCH, Observation, Searcher
 from .session import Session
 
 __all__ = [
     "BATCH",
+    "NES",
     "NSGA2",
     "AutoBSS",
     "Greedy",

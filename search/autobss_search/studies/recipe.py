@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,7 +16,7 @@ from autobss_zoo.recipes import resolve
 from autobss_zoo.yaml_text import write_yaml
 
 from ..evaluators.evaluator import EVALUATORS, Evaluator
-from ..searchers import BATCH, NSGA2, AutoBSS, Greedy, LocalSearch, RandomSearch, RegularizedEvolution, Searcher
+from ..searchers import BATCH, NES, NSGA2, AutoBSS, Greedy, LocalSearch, RandomSearch, RegularizedEvolution, Searcher
 from ..spaces.budgets import parse_budget
 from ..spaces.declared import list_spaces, read_space
 from ..spaces.space import Space
@@ -29,8 +30,12 @@ SEARCHERS: dict[str, Any] = {
     "local": LocalSearch,
     "nsga2": NSGA2,
     "greedy": Greedy,
+    "nes": NES,
 }
 
+
+_NO_OPTIONS = {"space", "seed", "hint"}
+"""What searchers take that a recipe says otherwise."""
 
 _SHORT = {"training": "base", "table": "file", "surrogate": "file"}
 """The short keys for a kind of score, and the setting that a text beside them is."""
@@ -65,7 +70,8 @@ class SearchRecipe(BaseModel):
             a recipe, mostly a name as `base` and keys that differ; {"kind": "table", "file": ...} looks scores up in a
             file of finished trainings, and {"kind": "surrogate", "file": ...} predicts them from one; others are
             registered by `register_evaluator`. `training: ...`, `table: ...` and `surrogate: ...` are short for these.
-        searcher: autobss, paper, random, evolution, local, nsga2 or greedy.
+        searcher: autobss, paper, random, evolution, local, nsga2, greedy or nes.
+        options: Settings of the searcher's own, as its class takes them: {population: 50} of nsga2.
         rounds, batch, seed: Of the search.
         enqueue: Codes to score in the first round. When left out, the uniformly rescaled hand-made network: at the
             hand-made network's own cost that network itself. "none" scores none, and does not trust it either. "prior"
@@ -84,6 +90,7 @@ class SearchRecipe(BaseModel):
     space: Text | dict[str, Any] | None = None
     budget: dict[str, Any] = {}
     searcher: Text = "autobss"
+    options: dict[str, Any] = {}
     rounds: Count = Field(4, le=100_000)
     batch: Count = Field(BATCH, le=10_000)
     seed: Seed = 0
@@ -107,6 +114,9 @@ class SearchRecipe(BaseModel):
             raise ValueError(f"space: expected a name or a file; declared: {', '.join(list_spaces())}")
         if self.searcher not in SEARCHERS:
             raise ValueError(f"searcher: {shown(self.searcher)}: {did_you_mean(self.searcher, SEARCHERS)}")
+        known = inspect.signature(SEARCHERS[self.searcher]).parameters.keys() - _NO_OPTIONS
+        if odd := self.options.keys() - known:
+            raise ValueError(f"options: {shown(min(odd))}: {did_you_mean(min(odd), known)}")
         if self.supernet is not None and self.searcher != "autobss":
             raise ValueError(f"supernet: is a hint for the searcher autobss, not {self.searcher}")
         if self.enqueue == "prior" and self.score["kind"] != "supernet":
@@ -164,13 +174,24 @@ class SearchRecipe(BaseModel):
         return self.make_evaluator().make_space(self.space, self.budget)
 
     def make_searcher(self, models: Path | None = None) -> Searcher:
-        """The searcher over the space; `models` is a folder for its supernet, if it has one."""
+        """The searcher over the space; `models` is a folder for its supernet, if it has one.
+
+        Raises:
+            RecipeError: If the searcher has no such options.
+        """
         options: dict[str, Any] = {}
         if self.enqueue == "none" and self.searcher == "autobss":
             options["guess"] = False
+        options |= self.options
         if self.supernet is not None:
             options["hint"] = EVALUATORS.find("supernet").from_recipe(self.supernet, models)
-        return SEARCHERS[self.searcher](self.make_space(), seed=self.seed, **options)
+        space = self.make_space()
+        try:
+            return SEARCHERS[self.searcher](space, seed=self.seed, **options)
+        except (TypeError, ValueError) as error:
+            if not self.options:
+                raise
+            raise RecipeError(f"options: {error}") from None
 
     def enqueued(self, space: Space) -> list[Code]:
         """The codes to score in the first round, as far as a supernet does not give them.

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from autobss_zoo.codes import Code
-from autobss_zoo.supernets.slicing import Path, recalibrate
+from autobss_zoo.families import family_of
+from autobss_zoo.supernets.slicing import Path, recalibrate, resized
 from autobss_zoo.training.data.batches import Parts
 from autobss_zoo.training.processes import World
 
@@ -61,11 +62,14 @@ class Scoring:
     @torch.inference_mode()
     def _side(self, path: Path) -> tuple[float, float]:
         loss = right = images = 0.0
-        own = self._network.network(path) if self._calibration else None
+        own, side = (
+            self._network.network(path) if self._calibration else None,
+            family_of(path.code).stated_side(path.code),
+        )
         if own is not None:
-            recalibrate(own, self._calibration)
+            recalibrate(own, (resized(images, side) for images in self._calibration))
         for some, labels in self._batches:
-            logits = self._network(some, [path])[0] if own is None else own(some)
+            logits = self._network(some, [path])[0] if own is None else own(resized(some, side))
             loss += float(functional.cross_entropy(logits, labels, reduction="sum"))
             right += float((logits.argmax(1) == labels).sum())
             images += len(labels)
