@@ -15,8 +15,10 @@ from autobss_search import Constraint, Dimension, Observation, Session, Space, g
 from autobss_search.command.cli import main
 from autobss_search.errors import SpaceError
 from autobss_search.searchers import NSGA2, Greedy
+from autobss_search.studies.reading import read_records
 from autobss_search.studies.recipe import SearchRecipe
 from autobss_search.supernets.prior import ExpectedCost, chances, potential_errors, prior_population
+from autobss_zoo import from_pretrained
 
 PLAIN = {"macs": 44034}
 
@@ -194,3 +196,25 @@ def test_a_prior_is_for_supernets(tmp_path, capsys):
     (tmp_path / "mine.yaml").write_text("table: widths_plain\nenqueue: prior\n")
     assert main(["search", str(tmp_path / "mine.yaml"), "--folder", str(tmp_path / "study")]) == 2
     assert "enqueue: prior is for the scores of a supernet" in capsys.readouterr().err
+
+
+def test_the_joint_search_of_widths_depths_and_sides(tmp_path, capsys):
+    space = (
+        "{family: mnv1_small_r, C: {of: [8, 8, 16, 16, 32, 32], step: 0.25, low: 0.25, high: 1.00}, "
+        "L: {step: 1, high: 2}, R: {choices: [8, 10, 12]}}"
+    )
+    setting = "base: small/digits, evaluate_every: null"
+    (tmp_path / "mine.yaml").write_text(
+        f"score: {{kind: supernet, {setting}, task: supernet, principle: unilateral, space: {space}, epochs: 4,\n"
+        "  holdout: 0.3, calibration: 200, images: 300}\n"
+        f"budget: {{macs: 150K}}\nsearcher: nes\nrounds: 3\nbatch: 8\nretrain: {{{setting}, epochs: 2}}\n"
+    )
+    study = tmp_path / "study"
+    assert main(["search", str(tmp_path / "mine.yaml"), "--folder", str(study)]) == 0
+    answer = re.search(r"answer: (\S+)", capsys.readouterr().out)[1]
+    records = read_records(study)
+    assert {record.code[-1] for record in records} == {8, 10, 12}
+    assert len({record.value for record in records}) > 12  # none but few networks are equal
+    network = from_pretrained(study / "retrained/last")
+    assert str(network.about.code) == answer
+    assert network.pretrained_cfg["input_size"] == (1, network.about.code[-1], network.about.code[-1])

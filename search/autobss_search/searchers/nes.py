@@ -1,9 +1,8 @@
 """Natural evolution strategies, by which the joint search of architecture hyperparameters estimates its gradients.
 
-"A Gradient-based Architecture HyperParameter Optimization Approach" (2020), of which only the abstract could be had. What
-it leaves open is as of separable natural evolution strategies (Schaul,
-Glasmachers and Schmidhuber, 2011) and, of elements without an order, of their natural gradient on chances (Akimoto et
-al., 2019).
+"A Gradient-based Architecture HyperParameter Optimization Approach" (2020), of which only the abstract could be had.
+What it leaves open is as of separable natural evolution strategies (Schaul, Glasmachers and Schmidhuber, 2011) and, of
+elements without an order, of their natural gradient on chances (Akimoto et al., 2019).
 """
 
 from __future__ import annotations
