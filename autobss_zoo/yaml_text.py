@@ -149,6 +149,11 @@ class _Loader(yaml.SafeLoader):
             seen.add(key.value)
         return node
 
+    def flatten_mapping(self, node: Any) -> None:
+        super().flatten_mapping(node)
+        # PyYAML 6.0.4 takes keys of one letter from a merged mapping's own merged one, although that states them anew.
+        node.value = list({key.value: (key, value) for key, value in node.value}.values())
+
     def construct_object(self, node: Any, deep: bool = False) -> Any:
         number = node.tag in (f"{_TAG}int", f"{_TAG}float")
         if number and len(node.value) > _LONGEST_NUMBER:

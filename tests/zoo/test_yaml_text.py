@@ -109,3 +109,8 @@ def test_anything_is_shown_in_a_short_line(value):
     assert "\n" not in text
     assert len(text) < 20_000
     assert len(shown("x" * 10**6)) < 100
+
+
+def test_merged_mappings_keep_what_they_state_anew():
+    text = "a: &a {L: 1, R: 1, long: 1}\nb: &b {<<: *a, L: 2, long: 2}\nc: {<<: *b, R: 3}\n"
+    assert parse_yaml(text, "mine")["c"] == {"L": 2, "long": 2, "R": 3}

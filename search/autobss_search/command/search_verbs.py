@@ -43,7 +43,9 @@ def add_commands(commands: Any) -> None:
     source.add_argument("--train", metavar="RECIPE", help="what trains each code (`autobss recipes`)")
     source.add_argument("--table", metavar="FILE", help="a table of finished trainings to look scores up in")
     verb.add_argument("--data-dir", metavar="FOLDER", help="where the training's data are")
-    verb.add_argument("--searcher", help="autobss (default), paper, random, evolution or local")
+    verb.add_argument(
+        "--searcher", help="autobss (default), paper, random, evolution, local, nsga2, greedy, nes or mcea"
+    )
     verb.add_argument("--rounds", type=integer(), help="rounds (4)")
     verb.add_argument("--batch", type=integer(), help="codes in a round (16)")
     verb.add_argument("--seed", type=integer(0), help="of the search (0)")
@@ -157,12 +159,15 @@ def _run(folder: Path, recipe: SearchRecipe, executor: Executor) -> int:
                 enqueue = evaluate.prior(searcher.space, recipe.batch, recipe.seed)
             for code in enqueue:
                 study.enqueue(code)
-        answer = _drive(study)
+        _drive(study)
+        answers = study.recommendations()
     if recipe.retrain is not None:
         from .train_verbs import train_shown
 
         torch.set_num_threads(threads)  # scoring may have changed it
-        train_shown(recipe.retrain, {"model": str(answer)}, folder / "retrained")
+        for number, answer in enumerate(answers):
+            kept = folder / "retrained" / f"s{number}" if len(answers) > 1 else folder / "retrained"
+            train_shown(recipe.retrain, {"model": str(answer)}, kept)
     return 0
 
 
@@ -190,6 +195,7 @@ def _drive(study: Study) -> Code:
 
     verify(study.folder, study.searcher.space, answer)
     _show(study.folder, study.records, answer, study.searcher.direction, 10)
+    _show_others(study.recommendations())
     return answer
 
 
@@ -223,6 +229,14 @@ def _show(folder: Path, records: list[Record], answer: Code | None, direction: s
     if answer is not None:
         print(f"answer: {answer}")
         _show_network(folder, next(r for r in records if r.code == answer))
+
+
+def _show_others(answers: list[Code]) -> None:
+    """The answers of a search for several networks."""
+    if len(answers) > 1:
+        print(
+            "answers, by scaling stage:", *(f"s{number}: {answer}" for number, answer in enumerate(answers)), sep="\n"
+        )
 
 
 def _show_network(folder: Path, record: Record) -> None:
@@ -272,6 +286,8 @@ def _report(arguments: argparse.Namespace) -> int:
     records = study.records()
     answer = study.answer(records)
     _show(study.folder, records, answer, study.description.direction, arguments.top)
+    if answer is not None:
+        _show_others(study.answers(records))
     for path, text in ((arguments.csv, to_csv), (arguments.json, to_json)):
         if path is not None:
             write_atomically(path, text(records).encode())
@@ -301,13 +317,16 @@ def _plot(folder: Path, study: StudyFolder, records: list[Record], answer: Code 
     from autobss_zoo.families import FAMILIES
     from autobss_zoo.plots import plot_allocation
 
-    from ..reports.plots import LEAST, plot_history, plot_refining, refiner
+    from ..reports.plots import LEAST, plot_convergence, plot_history, plot_refining, refiner
+    from ..searchers import MCEA
 
     folder.mkdir(parents=True, exist_ok=True)
     plot_history(records, folder / "history.png", study.description.direction)
     scored = sum(r.value is not None for r in records)
     if scored >= LEAST and (searcher := refiner(study.searcher)) is not None:
         plot_refining(searcher, records, folder / "refining.png")
+    if isinstance(study.searcher, MCEA) and (found := study.searcher.history(r.observation for r in records)):
+        plot_convergence(found, folder / "convergence.png")
     if (family := FAMILIES.get(study.space.family)) and answer is not None:
         hand_made = Code(family.name, family.original)
         both = [(f"hand-made {hand_made}", hand_made), (f"found {answer}", answer)]

@@ -11,6 +11,7 @@ import numpy as np
 from autobss_zoo.plots import COLOURS, save
 
 from ..searchers import AutoBSS, Searcher, refining
+from ..searchers.mcea import Iteration
 from ..spaces.described import is_told
 from ..studies.reading import can_encode
 from ..studies.records import Record
@@ -127,4 +128,30 @@ def plot_refining(searcher: AutoBSS, records: Sequence[Record], path: str | os.P
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("discrepancy of scores")
     figure.axes[0].legend(frameon=False)
+    save(figure, path)
+
+
+def plot_convergence(found: Sequence[Iteration], path: str | os.PathLike[str]) -> None:
+    """Draw the deviations of scores in each iteration of a joint search (ScaleNet, Figure 6), and what it has found.
+
+    Args:
+        found: Of `MCEA.history`.
+        path: The picture's file.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    numbers = range(1, len(found) + 1)
+    left.plot(numbers, [each.bases.std() for each in found], "o-", color="0.3", label="bases")
+    for place in range(len(found[0].scores)):
+        deviations = [each.scores[place].std() for each in found]
+        left.plot(numbers, deviations, "o-", color=COLOURS[place % len(COLOURS)], label=f"scaling stage {place + 1}")
+    right.plot(numbers, [each.value for each in found], "o-", color="0.3")
+    left.set(xlabel="iteration", ylabel="standard deviation of scores", ylim=(0, None))
+    right.set(xlabel="iteration", ylabel="mean score of the best base's networks")
+    left.legend(frameon=False)
+    for axes in (left, right):
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.spines[["top", "right"]].set_visible(False)
     save(figure, path)

@@ -3,6 +3,7 @@
 from .autobss import AutoBSS
 from .baselines import LocalSearch, RandomSearch, RegularizedEvolution
 from .greedy import Greedy
+from .mcea import MCEA
 from .nes import NES
 from .nsga2 import NSGA2
 from .searcher import BATCH, Observation, Searcher
@@ -10,6 +11,7 @@ from .session import Session
 
 __all__ = [
     "BATCH",
+    "MCEA",
     "NES",
     "NSGA2",
     "AutoBSS",

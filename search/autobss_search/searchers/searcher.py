@@ -9,7 +9,7 @@ import itertools
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -79,6 +79,10 @@ class Searcher(ABC):
         >>> session.recommend()
     """
 
+    stepwise: ClassVar[bool] = False
+    """Whether rounds are a search's own steps, of which each needs all scores of those before it: no round is filled up
+    with random codes, and a search has an end."""
+
     def __init__(self, space: Space, direction: str = "maximize", seed: int = 0) -> None:
         if direction not in DIRECTIONS:
             raise ValueError(f"direction: expected {' or '.join(DIRECTIONS)}, got {direction!r}")
@@ -120,10 +124,11 @@ class Searcher(ABC):
             pending: Codes under evaluation, in any order.
 
         Returns:
-            `n` feasible codes that are neither evaluated nor pending; fewer, with a warning, where fewer exist.
+            `n` feasible codes that are neither evaluated nor pending; fewer, with a warning, where fewer exist, and
+            where a step has fewer.
 
         Raises:
-            SpaceError: If none exist.
+            SpaceError: If none exist, or none can be said now.
         """
         observations = pooled(observations)
         pending = sorted(pending)
@@ -131,10 +136,11 @@ class Searcher(ABC):
         rng = np.random.default_rng([self.seed, round, place(observations, round, pending)])
         with threadpool_limits(1):  # sums depend on the number of threads in their last digits
             codes = self._propose(observations, round, n, pending, rng)[:n]
-            codes += self._others(n - len(codes), known | set(codes), rng)
+            if not self.stepwise:
+                codes += self._others(n - len(codes), known | set(codes), rng)
         if not codes:
             raise SpaceError(f"all codes of the space were asked for: {len(known):,}")
-        if len(codes) < n:
+        if len(codes) < n and not self.stepwise:
             fewer = f"{self.space.family}: only {len(codes)} new codes are left instead of {n}"
             warnings.warn(fewer, AutoBSSWarning, stacklevel=3)
         return codes
@@ -197,6 +203,10 @@ class Searcher(ABC):
             raise ValueError("no score was told yet")
         with threadpool_limits(1):
             return self._recommend(known)
+
+    def recommendations(self, observations: Iterable[Observation]) -> list[Code]:
+        """The searcher's answers; here the one of `recommend`."""
+        return [self.recommend(observations)]
 
     def confirm(self, observations: Iterable[Observation], n: int) -> list[Code]:
         """Which codes to score again, with other seeds, before the answer: the most promising, each once or twice.

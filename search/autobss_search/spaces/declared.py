@@ -273,15 +273,28 @@ def _rule(field: Field, rule: Any, original: list[int], where: str) -> list[Dime
     if "fractions" in rule:
         return _fractions(field, rule["fractions"], where)
     if "choices" in rule:
-        choices = rule["choices"]
-        if not isinstance(choices, (list, tuple)) or not all(type(c) is int for c in choices):
-            raise SpaceError(f"{where}: expected a list of integers, got {shown(choices)}")
-        return [Dimension(name, _bounded(choices, field, where), None, ordered) for name in field.names]
+        return _listed(field, rule["choices"], ordered, where)
     if "of" in rule:
         return _shares(field, rule, where)
     if "groups" in rule:
         return _groups(field, rule, original, where)
     return _steps(field, rule, where)
+
+
+def _listed(field: Field, choices: Any, ordered: bool, where: str) -> list[Dimension]:
+    """The dimensions of listed choices: one list for all elements, or one for each."""
+    each = choices if isinstance(choices, (list, tuple)) and any(map(_is_list, choices)) else [choices] * len(field.names)
+    if len(each) != len(field.names):
+        raise SpaceError(f"{where}: expected a list of choices, or {len(field.names)} lists, got {shown(choices)}")
+    for own in each:
+        if not _is_list(own) or not all(type(c) is int for c in own):
+            raise SpaceError(f"{where}: expected a list of integers, got {shown(own)}")
+    named = zip(field.names, each, strict=True)
+    return [Dimension(name, _bounded(own, field, where), None, ordered) for name, own in named]
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple))
 
 
 def _steps(field: Field, rule: Mapping[str, Any], where: str) -> list[Dimension]:

@@ -47,6 +47,7 @@ class Agenda:
         self.asynchronous, self._patiently, self._say = asynchronous, patiently, say
         self._confirm, self._new = confirm, rounds * batch - confirm
         self._exhausted = False
+        self._over: set[int] = set()  # rounds for which there are fewer codes
 
     def due(self, submitted: Container[int], slots: int) -> Iterator[Record]:
         """The trials to submit now; new ones as soon as they are written."""
@@ -60,10 +61,11 @@ class Agenda:
             yield from self._again()
         elif not submitted:
             done = Counter(r.round for r in records if r.state != "waiting" and r.source != "confirmation")
-            for round in (r for r in range(self.rounds) if done[r] < self._size(r)):
+            for round in (r for r in range(self.rounds) if r not in self._over and done[r] < self._size(r)):
                 if due := self._open(round):
                     yield from due
                     return
+                self._over.add(round)
             yield from self._left(waiting)
             yield from self._again()
 

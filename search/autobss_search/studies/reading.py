@@ -84,6 +84,10 @@ class StudyFolder:
             return None
         return self.searcher.recommend(r.observation for r in records if r.state != "waiting")
 
+    def answers(self, records: Sequence[Record]) -> list[Code]:
+        """All of the searcher's answers, where there is one."""
+        return self.searcher.recommendations(r.observation for r in records if r.state != "waiting")
+
 
 class _Foreign(Searcher):
     """A searcher of a user's own, of which the settings are known."""

@@ -16,7 +16,18 @@ from autobss_zoo.recipes import resolve
 from autobss_zoo.yaml_text import write_yaml
 
 from ..evaluators.evaluator import EVALUATORS, Evaluator
-from ..searchers import BATCH, NES, NSGA2, AutoBSS, Greedy, LocalSearch, RandomSearch, RegularizedEvolution, Searcher
+from ..searchers import (
+    BATCH,
+    MCEA,
+    NES,
+    NSGA2,
+    AutoBSS,
+    Greedy,
+    LocalSearch,
+    RandomSearch,
+    RegularizedEvolution,
+    Searcher,
+)
 from ..spaces.budgets import parse_budget
 from ..spaces.declared import list_spaces, read_space
 from ..spaces.space import Space
@@ -31,6 +42,7 @@ SEARCHERS: dict[str, Any] = {
     "nsga2": NSGA2,
     "greedy": Greedy,
     "nes": NES,
+    "mcea": MCEA,
 }
 
 
@@ -70,7 +82,7 @@ class SearchRecipe(BaseModel):
             a recipe, mostly a name as `base` and keys that differ; {"kind": "table", "file": ...} looks scores up in a
             file of finished trainings, and {"kind": "surrogate", "file": ...} predicts them from one; others are
             registered by `register_evaluator`. `training: ...`, `table: ...` and `surrogate: ...` are short for these.
-        searcher: autobss, paper, random, evolution, local, nsga2, greedy or nes.
+        searcher: autobss, paper, random, evolution, local, nsga2, greedy, nes or mcea.
         options: Settings of the searcher's own, as its class takes them: {population: 50} of nsga2.
         rounds, batch, seed: Of the search.
         enqueue: Codes to score in the first round. When left out, the uniformly rescaled hand-made network: at the

@@ -79,6 +79,8 @@ class Study:
                 raise ValueError(f"{name}: expected a positive integer, got {value!r}")
         if not isinstance(confirm, int) or not 0 <= confirm < rounds * batch:
             raise ValueError(f"confirm: expected an integer from 0 to {rounds * batch - 1}, got {confirm!r}")
+        if asynchronous and searcher.stepwise:
+            raise ValueError(f"asynchronous: {type(searcher).__name__} goes step by step; leave it out")
         self.folder, self.searcher, self.rounds, self.batch = Path(folder), searcher, rounds, batch
         self._evaluator, self._executor = as_evaluator(evaluate), executor or InProcess()
         self.on_event = on_event or (lambda text: None)
@@ -155,6 +157,14 @@ class Study:
             ValueError: If there is no score yet.
         """
         return self.searcher.recommend(r.observation for r in self.records if r.state != "waiting")
+
+    def recommendations(self) -> list[Code]:
+        """The searcher's answers, mostly one; of a search for several networks all, the one of `recommend` last.
+
+        Raises:
+            ValueError: If there is no score yet.
+        """
+        return self.searcher.recommendations(r.observation for r in self.records if r.state != "waiting")
 
     @property
     def best_folder(self) -> Path:
