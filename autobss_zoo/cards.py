@@ -56,7 +56,8 @@ def _stages(code: Code, setting: Setting) -> str:
     first, *others = titles(stages)
     rows = []
     for stage in stages:
-        values = [shown(stage, first) or "fixed", *(shown(stage, title) for title in others)]
+        fixed = "" if stage.values else "fixed"
+        values = [shown(stage, first) or fixed, *(shown(stage, title) for title in others)]
         rows.append([stage.name.removeprefix("stage"), *values, f"{stage.cost.macs:,}", f"{stage.cost.params:,}"])
     return table(["stage", first, *others, "MACs", "parameters"], rows)
 

@@ -13,7 +13,7 @@ from .registry import Entry, entries
 
 PICTURE = "zoo.png"
 _MS = "onnxruntime"
-_SEARCHED = ("autobss", "bcnet", "bcnetv2")
+_SEARCHED = ("autobss", "bcnet", "bcnetv2", "scalenet")
 _COSTS: tuple[tuple[str, Callable[[Entry], float]], ...] = (
     ("MACs (millions)", lambda entry: entry.measured.macs / 1e6),
     ("parameters (millions)", lambda entry: entry.measured.params / 1e6),
@@ -42,7 +42,7 @@ def page() -> str:
         reference = _beside(entry)
         ratios = [f"{entry.latency[r] / reference.latency[r]:.2f}x" for r in RUNTIMES if reference and entry.latency]
         onnx, torch = (f"{entry.latency[r]:.2f}" if r in entry.latency else "-" for r in RUNTIMES)
-        top = "; ".join(f"{value} ({what})" if "," in what else f"{value}" for what, value in entry.accuracy.items())
+        top = "; ".join(f"{value} ({what})" if "," in what else f"{value}" for what, value in _top1(entry).items())
         costs = rounded(entry.measured.macs), rounded(entry.measured.params)
         rows.append([f"`{entry.name}`", top.replace("top-1, ", ""), *costs, onnx, torch, " / ".join(ratios) or "-"])
     conditions = "; ".join(dict.fromkeys(_where(found) for found in measured_on().values()))
@@ -60,9 +60,9 @@ def page() -> str:
 # The zoo at a glance
 
 The papers' accuracy on ImageNet against three costs. Arrows go to a searched network from the one of the same training
-that it is compared with: the hand-made one, or the uniformly rescaled one of the same printed MACs; grey points are all
-uniformly rescaled ones. Accuracies are the papers'; MACs, parameters and latencies
-are ours.
+that it is compared with: the hand-made one, the uniformly rescaled one of the same printed MACs, or EfficientNet-B0
+scaled as ScaleNet's base is; grey points are all uniformly rescaled ones. Accuracies are the papers'; MACs,
+parameters and latencies are ours.
 
 ![Accuracy against MACs, parameters and latency]({PICTURE})
 
@@ -77,16 +77,20 @@ machine, `--on cuda` on a GPU.
 """
 
 
+def _top1(entry: Entry) -> dict[str, float]:
+    return {what: value for what, value in entry.accuracy.items() if what.startswith("top-1")}
+
+
 def _where(found: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     return f"{found['processor']}, {versions}"
 
 
 def _beside(entry: Entry) -> Entry | None:
-    """The hand-made or uniform network that a searched or random one is compared with."""
+    """The hand-made or uniform network that a searched or random one is compared with, or the one scaled alike."""
     if entry.found_by not in (*_SEARCHED, "random"):
         return None
-    names = (entry.name.replace(entry.found_by, other) for other in ("original", "uniform"))
+    names = (entry.name.replace(entry.found_by, other) for other in ("original", "uniform", "efficientnet"))
     named = [entries()[name] for name in names if name in entries()]
     uniform = [other for other in shown() if (other.found_by, other.code.family) == ("uniform", entry.code.family)]
     same = [other for other in uniform if other.printed["macs"] == entry.printed["macs"]]
@@ -99,13 +103,13 @@ def draw(path: Path) -> None:
 
     figure = Figure(figsize=(13, 4.6), layout="constrained")
     found = [entry for entry in shown() if not any("CIFAR" in what for what in entry.accuracy)]
-    bases = list(dict.fromkeys(entry.family.base for entry in found if entry.found_by == "autobss"))
+    bases = list(dict.fromkeys(e.family.base for e in found if e.found_by in _SEARCHED and _beside(e)))
     for axes, (title, cost) in zip(figure.subplots(1, 3, sharey=True), _COSTS, strict=True):
         _points(axes, [e for e in found if e.found_by == "uniform"], cost)
         for entry in found:
             if entry.found_by in _SEARCHED and (reference := _beside(entry)):
                 colour = COLOURS[bases.index(entry.family.base)]
-                for what in entry.accuracy.keys() & reference.accuracy.keys():
+                for what in _top1(entry).keys() & _top1(reference).keys():
                     start, end = ((cost(e), e.accuracy[what]) for e in (reference, entry))
                     axes.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": colour, "lw": 1.8})
                     axes.plot(*start, "o", color=colour, ms=5, label=entry.family.base)

@@ -84,7 +84,7 @@ class Entry:
         return family_of(self.code)
 
 
-PAPERS = ("autobss", "joint", "bcnet")
+PAPERS = ("autobss", "joint", "bcnet", "scalenet")
 """The files of the papers' networks, in the registry's order."""
 
 PLACES = "AUTOBSS_ZOO"

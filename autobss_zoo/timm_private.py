@@ -6,7 +6,7 @@ states what is relied on of each part, and fails where another version has chang
 
 from timm.models._builder import _resolve_pretrained_source as resolve_pretrained_source
 from timm.models._builder import resolve_pretrained_cfg
-from timm.models._efficientnet_blocks import InvertedResidual
+from timm.models._efficientnet_blocks import InvertedResidual, SqueezeExcite
 from timm.models._efficientnet_builder import decode_arch_def, efficientnet_init_weights
 from timm.models._hub import save_config_for_hf
 from timm.models._pretrained import PretrainedCfg
@@ -14,6 +14,7 @@ from timm.models._pretrained import PretrainedCfg
 __all__ = [
     "InvertedResidual",
     "PretrainedCfg",
+    "SqueezeExcite",
     "decode_arch_def",
     "efficientnet_init_weights",
     "resolve_pretrained_cfg",

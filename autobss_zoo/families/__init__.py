@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..codes import LAYOUTS, Code, get_layout
 from ..errors import UnknownNameError
-from . import mbconv, mobilenet, resnet, widths
+from . import mbconv, mobilenet, resnet, scaled, widths
 from .family import Family, StageRow
 from .resolution import WithResolution
 
@@ -45,5 +45,5 @@ def family_of(code: Code) -> Family:
     return get_family(code.family)
 
 
-for _family in (*resnet.FAMILIES, *mbconv.FAMILIES, *mobilenet.FAMILIES, *widths.FAMILIES):
+for _family in (*resnet.FAMILIES, *mbconv.FAMILIES, *mobilenet.FAMILIES, *widths.FAMILIES, *scaled.FAMILIES):
     register(_family)

@@ -103,6 +103,14 @@ class Family(ABC):
         """What each position of the family's codes means."""
         return Layout(self.name, self.fields, self.original)
 
+    def canonical(self, codes: np.ndarray) -> np.ndarray:
+        """The codes in the one form that all codes of the same network have: as they are, if no element is idle.
+
+        Args:
+            codes: Integers of shape (n, m), a code in each row.
+        """
+        return codes
+
     @property
     def inner(self) -> Family:
         """The family without the side of the images in its codes: this one."""

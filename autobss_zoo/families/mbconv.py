@@ -118,6 +118,10 @@ _MNV2 = (24, 32, 64, 96, 160, 320, 2, 3, 4, 3, 3, 1, 6, 6, 6, 6, 6, 6)
 _COMPRESSED = (16, 20, 40, 56, 96, 192, 2, 3, 4, 3, 3, 1, 6, 6, 6, 6, 6, 6)
 _B0 = (24, 40, 80, 112, 192, 320, 2, 2, 3, 3, 4, 1, 6, 6, 6, 6, 6, 6)
 _B1 = (24, 40, 80, 112, 192, 320, 3, 3, 4, 4, 5, 2, 6, 6, 6, 6, 6, 6)
+_B2 = (24, 48, 88, 120, 208, 352, 3, 3, 4, 4, 5, 2, 6, 6, 6, 6, 6, 6)
+_B3 = (32, 48, 96, 136, 232, 384, 3, 3, 5, 5, 6, 2, 6, 6, 6, 6, 6, 6)
+_B4 = (32, 56, 112, 160, 272, 448, 4, 4, 6, 6, 8, 2, 6, 6, 6, 6, 6, 6)
+_B5 = (40, 64, 128, 176, 304, 512, 5, 5, 7, 7, 9, 3, 6, 6, 6, 6, 6, 6)
 _SMALL_MNV2 = (12, 16, 32, 48, 80, 160, 2, 3, 4, 3, 3, 1, 6, 6, 6, 6, 6, 6)
 _SMALL_B0 = (12, 20, 40, 56, 96, 160, 2, 2, 3, 3, 4, 1, 6, 6, 6, 6, 6, 6)
 _SMALL_B1 = (12, 20, 40, 56, 96, 160, 3, 3, 4, 4, 5, 2, 6, 6, 6, 6, 6, 6)
@@ -136,5 +140,16 @@ FAMILIES = (
     _efficientnet("efficientnet_b1", "efficientnet_b1", _B1, input_size=240, fixed_layers=2),
     # The paper's searched and random codes of EfficientNet-B1 have a stage 2 of one block.
     _efficientnet("efficientnet_b1_searched", "efficientnet_b1", _B1, input_size=240),
+    # Compound scaling (Tan and Le, 2019) also scales the fixed parts, all to multiples of 8.
+    _efficientnet("efficientnet_b2", "efficientnet_b2", _B2, input_size=260, fixed_layers=2, head=1408),
+    _efficientnet(
+        "efficientnet_b3", "efficientnet_b3", _B3, input_size=300, stem=40, fixed=24, fixed_layers=2, head=1536
+    ),
+    _efficientnet(
+        "efficientnet_b4", "efficientnet_b4", _B4, input_size=380, stem=48, fixed=24, fixed_layers=2, head=1792
+    ),
+    _efficientnet(
+        "efficientnet_b5", "efficientnet_b5", _B5, input_size=456, stem=48, fixed=24, fixed_layers=3, head=2048
+    ),
     _efficientnet("efficientnet_b1_small", "efficientnet_b1", _SMALL_B1, fixed_layers=2, **_small),
 )

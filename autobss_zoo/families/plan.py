@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import numpy as np
 from typing_extensions import override
 
 from ..cost import FIGURES
@@ -274,8 +275,9 @@ class InvertedResidual(Block):
         yield Layer(self.inputs, self.hidden, self.side, present=self.expands)
         yield Layer(self.hidden, self.hidden, side, self.kernel, depthwise=True)
         if not (type(self.squeeze_excite) is int and self.squeeze_excite == 0):
-            yield Layer(self.hidden, self.squeeze_excite, vectors=1)
-            yield Layer(self.squeeze_excite, self.hidden, vectors=1)
+            some = 1 if np.all(self.squeeze_excite) else self.squeeze_excite > 0
+            yield Layer(self.hidden, self.squeeze_excite, vectors=1, present=some)
+            yield Layer(self.squeeze_excite, self.hidden, vectors=1, present=some)
         yield Layer(self.hidden, self.outputs, side)
 
 

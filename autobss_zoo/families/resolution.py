@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from typing_extensions import override
 
 from ..codes import Code, Field
@@ -54,6 +55,10 @@ class WithResolution(Family):
     @override
     def feature_cfg(self) -> dict[str, Any]:
         return self.inner.feature_cfg
+
+    @override
+    def canonical(self, codes: np.ndarray) -> np.ndarray:
+        return np.concatenate([self.inner.canonical(codes[:, :-1]), codes[:, -1:]], axis=1)
 
     @override
     def stated_side(self, code: Code) -> int:

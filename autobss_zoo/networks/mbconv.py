@@ -10,7 +10,10 @@ from timm.layers import DropPath, create_aa, create_conv2d, get_act_layer, get_n
 from timm.models.efficientnet import EfficientNet
 from torch import nn
 
-from ..timm_private import InvertedResidual, decode_arch_def, efficientnet_init_weights
+from ..timm_private import InvertedResidual, SqueezeExcite, decode_arch_def, efficientnet_init_weights
+
+HARD_SQUEEZE_EXCITE = partial(SqueezeExcite, gate_layer="hard_sigmoid", force_act_layer=nn.ReLU)
+"""Squeeze-excite with a ReLU and an h-sigmoid, an argument `se_layer` of networks."""
 
 
 class ExactInvertedResidual(InvertedResidual):

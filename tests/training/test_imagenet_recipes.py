@@ -19,8 +19,10 @@ from autobss_zoo.recipes import list_recipes
 from autobss_zoo.training import TrainingRecipe, train
 from conftest import long
 
-KINDS = ("imagenet", "compression", "bcnet")
-RECIPES = [name for kind in KINDS for name in list_recipes(f"{kind}/*") if not re.search("_search|_cifar10|_r50", name)]
+KINDS = ("imagenet", "compression", "bcnet", "scalenet")
+RECIPES = [
+    name for kind in KINDS for name in list_recipes(f"{kind}/*") if not re.search(r"_search|_cifar10|_r50|\.s\d", name)
+]
 RECIPES.remove("bcnet/mnv2.distilled")  # whose teacher is on the Hub
 IN_GATE = [("imagenet/efficientnet_b1", 2)]
 BACKBONES = [name for name in RECIPES if "." not in name]

@@ -413,7 +413,7 @@ def test_hand_made_networks_have_timms_own_weights(hub, tmp_path, name, theirs):
 
 def test_each_hand_made_network_names_timms_of_the_same_layers():
     made = [name for name in PAPER if name.endswith("_original") and get(name).weights]
-    assert len(made) == 5
+    assert len(made) == 9
     for name in made:
         (weights,) = get(name).weights.values()
         with torch.device("meta"):

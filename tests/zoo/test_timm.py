@@ -17,6 +17,7 @@ import autobss_zoo
 from autobss_zoo import Setting, create_model, list_models
 from autobss_zoo.families import family_of, get_family
 from autobss_zoo.models import FROM_CODE
+from autobss_zoo.timm_private import SqueezeExcite
 from autobss_zoo.weights import adapt_state_dict
 from conftest import EACH_BLOCK, EVERY_FAMILY, codes, exports, long, tiny
 
@@ -117,6 +118,8 @@ def test_training_step_reaches_every_parameter(family):
     for module in model.modules():  # zero-initialised residual branches would hide the gradients of what is before
         if isinstance(module, nn.BatchNorm2d):
             nn.init.ones_(module.weight)
+        if isinstance(module, SqueezeExcite) and isinstance(module.act1, nn.ReLU):
+            nn.init.ones_(module.conv_reduce.bias)  # of one channel a ReLU may never be above 0
     optimizer = create_optimizer_v2(model, "sgd", lr=0.1, weight_decay=1e-4, layer_decay=0.9)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     inputs = images(8, 3, SIZE, SIZE).to(memory_format=torch.channels_last)

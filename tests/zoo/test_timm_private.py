@@ -69,3 +69,10 @@ def test_no_other_file_uses_private_parts():
             if file.name != "timm_private.py":
                 used = re.findall(r"(?:from|import) timm[\w.]*\._\w+|from timm[\w.]* import _\w+", file.read_text())
                 assert not used, f"{file}: {used}: use autobss_zoo/timm_private.py"
+
+
+def test_squeeze_excite():
+    known = signature(timm_private.SqueezeExcite).parameters
+    assert {"rd_ratio", "gate_layer", "force_act_layer"} <= set(known), MEND
+    names = {name for name, _ in timm_private.SqueezeExcite(8).named_children()}
+    assert {"conv_reduce", "act1", "conv_expand", "gate"} <= names, MEND
