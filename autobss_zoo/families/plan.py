@@ -97,6 +97,7 @@ class Block(ABC):
         hidden: Channels inside.
         squeeze_excite: Channels that squeeze-excite reduces the hidden ones to; 0 without it.
         times: How often the block stands one after the other; only of blocks whose outputs are their inputs.
+        operation: The number of what it does, where a code chooses that block by block.
     """
 
     inputs: Any
@@ -107,6 +108,7 @@ class Block(ABC):
     hidden: Any = 0
     squeeze_excite: Any = 0
     times: Any = 1
+    operation: Any = 0
 
     kind: ClassVar[str]
     """The name of the kind of block."""

@@ -178,6 +178,7 @@ class Scaled(OnEfficientNet):
                     _scaled(base * expansion, width),
                     _SQUEEZE_EXCITE[number] * (inputs // 4),
                     1 if index == 0 else there if index == last else np.minimum(there, 1),
+                    number,
                     expands=expansion > 1,
                 )
             )

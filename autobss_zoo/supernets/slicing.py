@@ -1,7 +1,8 @@
 """A supernet: the widest network, of which every narrower one is a part (BCNetV2, sections 4.1 and 5.1).
 
 A layer of c channels has the first c channels of the widest one, or the last c; a smaller kernel is the larger one's
-centre; a stage of fewer blocks has the first ones. Which parameters a code's network has, and of which shapes, is read
+centre; a stage of fewer blocks has the first ones. Where codes choose operations block by block, each operation of a
+block can have weights of its own. Which parameters a code's network has, and of which shapes, is read
 off its plan, and the network itself is what its family builds: there is no second class for any of them.
 """
 
@@ -22,7 +23,7 @@ from ..families import get_family
 from ..families.plan import Layer, Plan
 
 _Index = tuple[slice, ...]
-_MOST = 10_000  # paths whose parts are remembered
+_MOST, _SKELETONS = 10_000, 256  # paths whose parts are remembered, and networks that are kept
 
 
 class Path(NamedTuple):
@@ -35,6 +36,18 @@ class Path(NamedTuple):
 
     code: Code
     right: bool = False
+
+
+class _Part(NamedTuple):
+    """Where a parameter of a path's network is.
+
+    Attributes:
+        name: Of the supernet's parameter.
+        where: The part of it.
+    """
+
+    name: str
+    where: _Index
 
 
 class _Skeleton(NamedTuple):
@@ -60,29 +73,31 @@ class Supernet(nn.Module):
     Args:
         widest: The code of the widest, deepest network.
         narrowest: The code whose elements are the least.
+        others: Where codes choose operations, further codes that together have each operation of each block.
+        apart: Whether the operations that a block chooses from have weights of their own, and share none.
         **kwargs: What the family's `build` takes: num_classes, in_chans...
 
     Raises:
         ValueError: If the codes are of different families.
     """
 
-    def __init__(self, widest: Code, narrowest: Code, **kwargs: Any) -> None:
+    def __init__(
+        self, widest: Code, narrowest: Code, others: Iterable[Code] = (), apart: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__()
         if widest.family != narrowest.family:
             raise ValueError(f"expected two codes of one family, got {widest} and {narrowest}")
-        self.widest, self.narrowest = widest, narrowest
+        self.widest, self.narrowest, self.apart = widest, narrowest, apart
         self._family, self._kwargs = get_family(widest.family), kwargs
         self._skeletons: dict[tuple[Any, ...], _Skeleton] = {}
-        self._known: dict[Path, tuple[_Skeleton, dict[str, _Index]]] = {}
-        found: dict[str, Tensor] = {}
-        for name, parameter in self._build(widest).named_parameters():
-            found[name] = parameter.detach()
-        for code in self._others():
+        self._known: dict[Path, tuple[tuple[Any, ...], dict[str, _Part]]] = {}
+        found = self._named(widest)
+        for code in (*self._others(), *others):
             with torch.device("meta"):
-                shapes = {name: value.shape for name, value in self._build(code).named_parameters()}
-            if any(name not in found or _larger(shape, found[name].shape) for name, shape in shapes.items()):
-                for name, value in self._build(code).named_parameters():
-                    found[name] = _grown(found[name], value.shape) if name in found else value.detach()
+                shapes = self._named(code)
+            if any(name not in found or _larger(value.shape, found[name].shape) for name, value in shapes.items()):
+                for name, value in self._named(code).items():
+                    found[name] = _grown(found[name], value.shape) if name in found else value
         self._places = [(name, *_plant(self, name, nn.Parameter(whole))) for name, whole in found.items()]
 
     def forward(self, images: Tensor, paths: Sequence[Path]) -> list[Tensor]:
@@ -91,13 +106,13 @@ class Supernet(nn.Module):
         Where a path's code states the side of the images, they are resized to it.
         """
         names = {name: number for number, (name, _, _) in enumerate(self._places)}
-        found = [self._part(path) for path in paths]
+        found = [(self._skeleton_of(path), self._parts(path)[1]) for path in paths]
         sized = {side: resized(images, side) for side in map(self._side, paths)}
-        wanted = [(names[name], index) for _, indices in found for name, index in indices.items()]
+        wanted = [(names[part.name], part.where) for _, own in found for part in own.values()]
         parts = iter(_Parts.apply(wanted, *(module._parameters[key] for _, module, key in self._places)))
         outputs = []
-        for path, (skeleton, indices) in zip(paths, found, strict=True):
-            weights = {name: next(parts) for name in indices}
+        for path, (skeleton, own) in zip(paths, found, strict=True):
+            weights = {name: next(parts) for name in own}
             for name, convolution in skeleton.depthwise:
                 convolution.groups = len(weights[name])
             if skeleton.network.training != self.training:
@@ -116,8 +131,8 @@ class Supernet(nn.Module):
 
     def weights(self, path: Path) -> dict[str, Tensor]:
         """The parameters of a path's network by their names, views of this one's."""
-        _, indices = self._part(path)
-        return {name: self.get_parameter(name)[index] for name, index in indices.items()}
+        _, parts = self._parts(path)
+        return {name: self.get_parameter(part.name)[part.where] for name, part in parts.items()}
 
     def _side(self, path: Path) -> int | None:
         return self._family.stated_side(path.code)
@@ -133,42 +148,63 @@ class Supernet(nn.Module):
                 values[place] = least
                 yield replace(self.widest, values=tuple(values))
 
-    def _part(self, path: Path) -> tuple[_Skeleton, dict[str, _Index]]:
-        """The network of a path, and where each of its parameters lies in this one's."""
+    def _named(self, code: Code) -> dict[str, Tensor]:
+        """Of a code's network, newly built, by the names that they have here."""
+        network = self._build(code)
+        own = {name: parameter.detach() for name, parameter in network.named_parameters()}
+        if not self.apart:
+            return own
+        plan, layers = self._plan(code), _named_layers(network)[0]
+        return {
+            _named_apart(name, operation): own[name]
+            for (_, operation), names in zip(_layers(plan), layers, strict=True)
+            for name in names
+        }
+
+    def _plan(self, code: Code) -> Plan:
+        setting = Setting(None, self._kwargs.get("in_chans", 3), self._kwargs.get("num_classes", 1000))
+        return self._family.plan(code, self._family.setting(setting, code))
+
+    def _parts(self, path: Path) -> tuple[tuple[Any, ...], dict[str, _Part]]:
+        """The structure of a path's network, and where each of its parameters lies in this one's."""
         if path not in self._known:
             if len(self._known) >= _MOST:
                 self._known.clear()
-            self._known[path] = self._found(path)
+            plan = self._plan(path.code)
+            skeleton, parts = self._kept(path.code, plan), {}
+            for (layer, operation), names in zip(_layers(plan), skeleton.layers, strict=True):
+                for name, shape in zip(
+                    names, _shapes(layer), strict=False
+                ):  # of some layers no bias follows the weight
+                    own = _named_apart(name, operation) if self.apart else name
+                    parts[name] = _Part(own, _index(self.get_parameter(own).shape, shape, path.right))
+            self._known[path] = _structure(plan), parts
         return self._known[path]
 
-    def _found(self, path: Path) -> tuple[_Skeleton, dict[str, _Index]]:
-        setting = Setting(None, self._kwargs.get("in_chans", 3), self._kwargs.get("num_classes", 1000))
-        plan = self._family.plan(path.code, self._family.setting(setting, path.code))
+    def _skeleton_of(self, path: Path) -> _Skeleton:
+        """The network of a path, without weights."""
+        structure, _ = self._parts(path)
+        return self._skeletons.get(structure) or self._kept(path.code, self._plan(path.code))
+
+    def _kept(self, code: Code, plan: Plan) -> _Skeleton:
+        """The network without weights of a code with this plan; kept, since it takes long to build."""
         if (structure := _structure(plan)) not in self._skeletons:
-            self._skeletons[structure] = self._skeleton(path.code, plan)
-        skeleton, indices = self._skeletons[structure], {}
-        for layer, names in zip(_layers(plan), skeleton.layers, strict=True):
-            for name, shape in zip(names, _shapes(layer), strict=False):  # of some layers no bias follows the weight
-                indices[name] = _index(self.get_parameter(name).shape, shape, path.right)
-        return skeleton, indices
+            if len(self._skeletons) >= _SKELETONS:
+                self._skeletons.clear()
+            self._skeletons[structure] = self._skeleton(code, plan)
+        return self._skeletons[structure]
 
     def _skeleton(self, code: Code, plan: Plan) -> _Skeleton:
         with torch.device("meta"):
             network = self._build(code)
-        modules: list[Any] = []
-        layers: list[list[str]] = []
-        for name, module in network.named_modules():
-            own = [f"{name}.{key}" for key, _ in module.named_parameters(recurse=False)]
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                modules.append(module)
-                layers.append(own)
-            elif own:
-                layers[-1] += own  # a norm's, of the layer before it
+        for module in network.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.track_running_stats = False
                 module.running_mean = module.running_var = module.num_batches_tracked = None
+        layers, modules = _named_layers(network)
         each = zip(_layers(plan), layers, modules, strict=True)
-        return _Skeleton(network, layers, [(names[0], module) for layer, names, module in each if layer.depthwise])
+        depthwise: Any = [(names[0], module) for (layer, _), names, module in each if layer.depthwise]
+        return _Skeleton(network, layers, depthwise)
 
 
 def resized(images: Tensor, side: int | None) -> Tensor:
@@ -231,11 +267,31 @@ def _index(whole: Sequence[int], shape: Sequence[int], right: bool) -> _Index:
     return tuple(index)
 
 
-def _layers(plan: Plan) -> Iterator[Layer]:
-    """The layers of one network in order."""
+def _layers(plan: Plan) -> Iterator[tuple[Layer, int]]:
+    """The layers of one network in order, each with the number of its block's operation."""
     for block in plan.blocks:
         for _ in range(block.times):
-            yield from (layer for layer in block.layers() if layer.present)
+            yield from ((layer, int(block.operation)) for layer in block.layers() if layer.present)
+
+
+def _named_layers(network: nn.Module) -> tuple[list[list[str]], list[nn.Module]]:
+    """Of each convolution and linear layer the names of its parameters, with those of the norm after it; and itself."""
+    layers: list[list[str]] = []
+    modules: list[nn.Module] = []
+    for name, module in network.named_modules():
+        own = [f"{name}.{key}" for key, _ in module.named_parameters(recurse=False)]
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            modules.append(module)
+            layers.append(own)
+        elif own:
+            layers[-1] += own
+    return layers, modules
+
+
+def _named_apart(name: str, operation: int) -> str:
+    """The name of a parameter of a block that has an operation, 0 for blocks that have no choice."""
+    module, _, key = name.rpartition(".")
+    return f"{module}.operation{operation}.{key}" if operation else name
 
 
 def _structure(plan: Plan) -> tuple[Any, ...]:

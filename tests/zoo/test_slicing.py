@@ -27,9 +27,18 @@ def random_code(family, rng):
     return Code(family.name, tuple(rng.integers(narrow(family), np.array(family.original) + 1).tolist()))
 
 
-def supernet(family):
+def with_operations(family):
+    """The original with each operation in all blocks, up to the number of the block's own."""
+    chosen = np.array([field.title == "operation" for field in family.fields for _ in field.names])
+    original = np.array(family.original)
+    for number in range(1, int(original[chosen].max(initial=0)) + 1):
+        yield Code(family.name, tuple(np.where(chosen, np.minimum(original, number), original).tolist()))
+
+
+def supernet(family, apart=False):
     torch.manual_seed(0)
-    return Supernet(Code(family.name, family.original), Code(family.name, tuple(narrow(family).tolist())), **OPTIONS)
+    ends = Code(family.name, family.original), Code(family.name, tuple(narrow(family).tolist()))
+    return Supernet(*ends, with_operations(family), apart, **OPTIONS)
 
 
 @pytest.mark.parametrize(
@@ -125,3 +134,33 @@ def test_paths_see_images_of_the_sides_that_their_codes_state():
         small = torch.nn.functional.interpolate(images, (side, side), mode="bilinear", antialias=True)
         network = whole.network(path).train()
         assert torch.equal(logits, network(small if side < 32 else images))
+
+
+def test_operations_apart_share_no_weights_and_the_same_ones_do():
+    family, rng = get_family("scalenet_tiny"), np.random.default_rng(0)
+    whole, images = supernet(family, apart=True).train(), torch.rand(2, 1, 14, 14)
+    for right in (False, True):
+        path = Path(random_code(family, rng), right)
+        network = family.build(path.code, **OPTIONS).train()
+        network.load_state_dict(whole.weights(path), strict=False)
+        assert torch.equal(whole(images, [path])[0], network(images))
+    original = np.array(family.original)
+    slot = family.layout.names.index("O2.2")
+    one, other = (Code(family.name, tuple(np.where(np.arange(len(original)) == slot, n, original))) for n in (13, 16))
+    weights, others = (whole.weights(Path(code)) for code in (one, other))
+    shared = {key for key in weights if weights[key].data_ptr() == others[key].data_ptr()}
+    assert weights.keys() - shared == {key for key in weights if key.startswith("blocks.1.1.")}
+    together = supernet(family)
+    same, again = (together.weights(Path(code))["blocks.1.1.conv_pw.weight"] for code in (one, other))
+    assert same.data_ptr() == again.data_ptr()
+
+
+def test_few_of_many_structures_are_kept(monkeypatch):
+    monkeypatch.setattr("autobss_zoo.supernets.slicing._SKELETONS", 4)
+    family, rng = get_family("scalenet_tiny"), np.random.default_rng(0)
+    whole, images = supernet(family), torch.rand(2, 1, 14, 14)
+    paths = [Path(random_code(family, rng)) for _ in range(12)]
+    first = whole(images, paths)
+    assert len(whole._skeletons) <= 4
+    for one, path in zip(first, paths, strict=True):
+        assert torch.equal(whole(images, [path])[0], one)

@@ -1,4 +1,4 @@
-"""The joint search of a base and of how it is scaled: Markov chain-based evolution (ScaleNet, section 3.3, appendix A)."""
+"""The joint search of a base and of how it is scaled: Markov chain-based evolution (ScaleNet, section 3.3)."""
 
 from __future__ import annotations
 

@@ -283,7 +283,9 @@ def _rule(field: Field, rule: Any, original: list[int], where: str) -> list[Dime
 
 def _listed(field: Field, choices: Any, ordered: bool, where: str) -> list[Dimension]:
     """The dimensions of listed choices: one list for all elements, or one for each."""
-    each = choices if isinstance(choices, (list, tuple)) and any(map(_is_list, choices)) else [choices] * len(field.names)
+    each = (
+        choices if isinstance(choices, (list, tuple)) and any(map(_is_list, choices)) else [choices] * len(field.names)
+    )
     if len(each) != len(field.names):
         raise SpaceError(f"{where}: expected a list of choices, or {len(field.names)} lists, got {shown(choices)}")
     for own in each:
