@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from autobss_search import get_space
+from autobss_search.spaces.scaling import find_scaling
 from autobss_search.supernets.sampling import PRINCIPLES, Sampling
 
 MOST = 8
@@ -88,3 +89,55 @@ def test_what_does_not_go_together_is_named():
         Sampling(space(1), "left")
     with pytest.raises(ValueError, match="iterative: is for bilateral principles, not sandwich"):
         Sampling(space(1), "sandwich", complement=False, iterative=True)
+
+
+def scaled_sampling(**changes):
+    return Sampling(
+        get_space("scalenet_tiny_scaled"), "unilateral", False, scaling=find_scaling("scalenet_tiny"), **changes
+    )
+
+
+def stages(codes):
+    """Of each code the scaling stages that have its width."""
+    each = [stage.width for stage in find_scaling("scalenet_tiny").stages]
+    return [next(number for number, widths in enumerate(each) if code[-2] in widths) for code in codes]
+
+
+def test_stages_are_drawn_equally_often_and_each_code_is_a_scaled_base():
+    sampling = scaled_sampling()
+    codes = sampling.drawn(4000, np.random.default_rng(0))
+    assert all(code in sampling.space.under() for code in codes)
+    counts = np.bincount(stages(codes))
+    assert np.abs(counts - 1000).max() < 4 * np.sqrt(4000 * 0.25 * 0.75)
+    sides = [stage.side for stage in find_scaling("scalenet_tiny").stages]
+    assert all(code[-1] in sides[stage] for code, stage in zip(codes, stages(codes), strict=True))
+    assert {code[:3] for code, stage in zip(codes, stages(codes), strict=True) if stage == 0} == {
+        (1, first, last) for first in (1, 2, 3) for last in (1, 2, 3)
+    }
+    assert [path.code for path in sampling.paths(5, np.random.default_rng(1))] == sampling.drawn(
+        1, np.random.default_rng(1)
+    )
+
+
+def test_uniform_sampling_mixes_what_stages_have():
+    codes = scaled_sampling(hierarchical=False).drawn(4000, np.random.default_rng(0))
+    counts = np.bincount(stages(codes)) / 4000
+    assert counts == pytest.approx(np.array([1, 4, 5, 7]) / 17, abs=0.03)
+    sides = np.array([code[-1] for code in codes])
+    assert np.corrcoef(sides, [code[-2] for code in codes])[0, 1] == pytest.approx(0, abs=0.05)
+
+
+def test_a_super_supernet_has_each_operation_of_each_block():
+    sampling = scaled_sampling()
+    each = zip(*(code.values for code in sampling.operations), strict=True)
+    blocks = [*zip(sampling.space.dimensions, each, strict=True)][3:-2]
+    assert len(blocks) == 7
+    assert all(set(block.choices) == set(numbers) for block, numbers in blocks)
+
+
+def test_scalings_go_with_some_principles():
+    space, scaling = get_space("scalenet_tiny_scaled"), find_scaling("scalenet_tiny")
+    for principle, complement in (("bilateral", True), ("bilateral_v2", False), ("sandwich", False)):
+        with pytest.raises(ValueError, match="scaling: goes with unilateral and bilateral without a complement, got"):
+            Sampling(space, principle, complement, scaling=scaling)
+    assert len(Sampling(space, "bilateral", False, True, scaling).paths(0, np.random.default_rng(0))) == 1

@@ -156,3 +156,62 @@ def test_scores_need_a_supernets_recipe_and_a_folder():
     with pytest.raises(ValueError, match="expected a folder"):
         SupernetScore(TINY).prepare()
     assert isinstance(tiny().code, Code)
+
+
+SCALED = {
+    "base": "small/digits",
+    "task": "supernet",
+    "space": {
+        "base": "scalenet_tiny_scaled",
+        "L": {"step": 1, "high": [2, 3, 3]},
+        "O": {"ordered": False, "choices": [[10], *[[13, 14]] * 6]},
+        "W": {"choices": [1000, 1080, 1160]},
+        "R": {"choices": [8, 9, 10]},
+        "budget": {"macs": "500K"},
+    },
+    "scaling": [
+        {"depth": [1], "width": [1], "side": [8]},
+        {"depth": [1.04, 1.16], "width": [1.08, 1.16], "side": [9, 10]},
+    ],
+    "principle": "unilateral",
+    "epochs": 2,
+    "warmup_epochs": 0.5,
+    "holdout": 0.3,
+    "batch_size": 50,
+    "evaluate_every": None,
+}
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"hierarchical": False}, {"share_operations": True}, {"principle": "bilateral", "iterative": True}]
+)
+def test_a_super_supernet_learns(changes):
+    recipe = TrainingRecipe.load({**SCALED, "epochs": 8, **changes})[0]
+    accuracy, network = train(recipe)
+    assert accuracy.top1 > 25  # of ten classes, a mean of scaled bases, after 160 steps
+    apart = [name for name, _ in network.named_parameters() if ".operation" in name]
+    assert bool(apart) is not recipe.share_operations
+
+
+def test_an_interrupted_super_supernet_goes_on_to_the_same_weights(tmp_path):
+    recipe = TrainingRecipe.load(SCALED)[0]
+    whole = train(recipe, tmp_path / "whole")[1].state_dict()
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path / "parts", should_stop=iter([False] * 12 + [True]).__next__)
+    again = train(recipe, tmp_path / "parts")[1].state_dict()
+    assert all(torch.equal(value, again[key]) for key, value in whole.items())
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"scaling": "scalenet"}, "scaling: the space has no images of 224 pixels"),
+        ({"scaling": "scalenets"}, "scaling: 'scalenets': did you mean scalenet"),
+        ({"scaling": None, "hierarchical": False}, "hierarchical: is for a supernet with a scaling"),
+        ({"principle": "sandwich"}, "scaling: goes with unilateral and bilateral without a complement, got principle"),
+        ({"space": "width_bench_plain"}, "scaling: expected a space of images of several sides, such as width_bench"),
+    ],
+)
+def test_what_does_not_go_with_a_scaling_is_named(changes, said):
+    with pytest.raises(RecipeError, match=said):
+        TrainingRecipe.load({**SCALED, **changes})

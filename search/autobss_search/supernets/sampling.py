@@ -4,6 +4,8 @@ Layers of c channels use the first c of the supernet's or, on the other side, th
 channel of a layer of l channels takes part in l + 1 of its widths, whichever it is (Equation 9). Where no width is
 below a base l_s, that no longer holds (Equation 19); then the supernet is wider than its widest network, such that
 again all channels take part equally often (Equation 21).
+
+A super-supernet has bases and what they are scaled to (ScaleNet, section 3.2): a step draws one of each.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import numpy as np
 from autobss_zoo.codes import Code
 from autobss_zoo.supernets.slicing import Path
 
+from ..spaces.scaling import Scaling, scaled
 from ..spaces.space import Space
 
 PRINCIPLES = ("unilateral", "bilateral", "bilateral_v2", "sandwich")
@@ -34,6 +37,8 @@ class Sampling:
             learn from the widest (Yu and Huang, 2019).
         complement: Whether with each code the one of the other channels is trained (Equation 11).
         iterative: Whether sides take turns from batch to batch (Equation 22), which halves the memory.
+        scaling: How bases are scaled; the space's codes are drawn themselves when None.
+        hierarchical: Whether scaling stages are drawn first, as of `Scaling.drawn`.
 
     Raises:
         ValueError: If there is no such principle, or it does not go with the others.
@@ -43,6 +48,8 @@ class Sampling:
     principle: str = "bilateral_v2"
     complement: bool = True
     iterative: bool = False
+    scaling: Scaling | None = None
+    hierarchical: bool = True
 
     def __post_init__(self) -> None:
         if self.principle not in PRINCIPLES:
@@ -50,6 +57,11 @@ class Sampling:
         for name in ("complement", "iterative"):
             if getattr(self, name) and not self.bilateral:
                 raise ValueError(f"{name}: is for bilateral principles, not {self.principle}")
+        if self.scaling is not None:
+            if self.complement or self.principle not in ("unilateral", "bilateral"):
+                which = "complement" if self.complement else f"principle: {self.principle}"
+                raise ValueError(f"scaling: goes with unilateral and bilateral without a complement, got {which}")
+            self._bases  # noqa: B018 - which checks that there are some
 
     @property
     def bilateral(self) -> bool:
@@ -92,8 +104,8 @@ class Sampling:
             The paths; with "sandwich" the widest first.
         """
         if self.principle == "sandwich":
-            return [Path(code) for code in (self.largest, self.narrowest, *self._drawn(_RANDOM, rng))]
-        codes = self._drawn(1, rng)
+            return [Path(code) for code in (self.largest, self.narrowest, *self.drawn(_RANDOM, rng))]
+        codes = self.drawn(1, rng)
         if self.complement:
             codes += [self.complementary(codes[0])]
         sides = (bool(step % 2),) if self.iterative else self.sides
@@ -117,6 +129,29 @@ class Sampling:
         fields = self.space.layout.fields
         return np.array([bool(field.scales or field.part_of) for field in fields for _ in field.names])
 
-    def _drawn(self, n: int, rng: np.random.Generator) -> list[Code]:
-        """Codes whose elements are each uniform over its choices."""
-        return self.space.decode(rng.integers(0, self.space.lengths, (n, self.space.ndim)))
+    @cached_property
+    def operations(self) -> list[Code]:
+        """Codes that together have each operation of each block, where codes choose operations."""
+        chosen = np.array([f.title == "operation" for f in self.space.layout.fields for _ in f.names])
+        each = [d.choices if own else () for d, own in zip(self.space.dimensions, chosen.tolist(), strict=True)]
+        return [
+            self.space.code(
+                number if number in choices else value
+                for choices, value in zip(each, self.supernet.values, strict=True)
+            )
+            for number in sorted({int(number) for choices in each for number in choices})
+        ]
+
+    @cached_property
+    def _bases(self) -> Space:
+        """The codes that are scaled."""
+        assert self.scaling
+        return self.scaling.bases(self.space.under())
+
+    def drawn(self, n: int, rng: np.random.Generator) -> list[Code]:
+        """Codes whose elements are each uniform over its choices, or so drawn bases under strategies."""
+        if self.scaling is None:
+            return self.space.decode(rng.integers(0, self.space.lengths, (n, self.space.ndim)))
+        bases = self._bases.values(rng.integers(0, self._bases.lengths, (n, self._bases.ndim)))
+        rows = scaled(self.space.layout, bases, self.scaling.drawn(n, rng, self.hierarchical))
+        return [self.space.code(row) for row in rows.tolist()]

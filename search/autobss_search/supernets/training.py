@@ -24,9 +24,11 @@ from autobss_zoo.supernets.slicing import Path, Supernet
 from autobss_zoo.training import register_task
 from autobss_zoo.training.metrics.accuracy import Accuracy, evaluate
 from autobss_zoo.training.processes import World
+from autobss_zoo.training.small_images import SmallImageConv2d
 from autobss_zoo.training.tasks.classification import Classification, ClassificationRecipe
 
 from ..spaces.declared import find_space
+from ..spaces.scaling import find_scaling
 from ..spaces.space import Space
 from .sampling import Sampling
 
@@ -44,8 +46,15 @@ class SupernetRecipe(ClassificationRecipe):
         space: Which networks it has: a declared space's name, a file, or the mapping that such a file holds. Its budget
             plays no part.
         principle: unilateral, bilateral, bilateral_v2 or sandwich; as of `Sampling`.
-        complement: Whether with each code its complement is trained; for bilateral principles.
+        complement: Whether with each code its complement is trained; for bilateral principles, where it is so unless
+            the recipe has a scaling.
         iterative: Whether the sides take turns.
+        scaling: Of a super-supernet, whose steps each train one base under one strategy: a declared scaling's name, or
+            its stages, as `find_scaling` reads them.
+        hierarchical: Whether a step draws a scaling stage first, and then one of its strategies (ScaleNet, Equations 1
+            and 2), or depth, width and side of those of all stages.
+        share_operations: Whether a block's operations share weights, a smaller kernel the larger one's centre, where
+            the paper has weights of their own for each.
     """
 
     task: Literal["supernet"] = "supernet"  # type: ignore[assignment]
@@ -53,6 +62,9 @@ class SupernetRecipe(ClassificationRecipe):
     principle: Literal["unilateral", "bilateral", "bilateral_v2", "sandwich"] = "bilateral_v2"
     complement: Flag | None = None
     iterative: Flag = False
+    scaling: Text | list[dict[str, Any]] | None = None
+    hierarchical: Flag = True
+    share_operations: Flag = False
 
     @model_validator(mode="before")
     @classmethod
@@ -67,6 +79,8 @@ class SupernetRecipe(ClassificationRecipe):
         for name in ("weights", "teacher", "grad_checkpointing"):
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name}: is not for supernets")
+        if not self.hierarchical and self.scaling is None:
+            raise ValueError("hierarchical: is for a supernet with a scaling")
         self.sampling  # noqa: B018 - which checks what goes with what
         return self
 
@@ -74,8 +88,9 @@ class SupernetRecipe(ClassificationRecipe):
     def sampling(self) -> Sampling:
         """How networks are drawn."""
         bilateral = self.principle.startswith("bilateral")
-        complement = bilateral if self.complement is None else self.complement
-        return Sampling(_free(self.space), self.principle, complement, self.iterative)
+        complement = bilateral and self.scaling is None if self.complement is None else self.complement
+        scaling = find_scaling(self.scaling) if self.scaling is not None else None
+        return Sampling(_free(self.space), self.principle, complement, self.iterative, scaling, self.hierarchical)
 
     @override
     def prepare(self) -> SupernetTraining:
@@ -104,7 +119,10 @@ class SupernetTraining(Classification):
         """The untrained supernet."""
         sampling = self.recipe.sampling
         options = {"num_classes": len(self.classes), "in_chans": self.source.in_chans, **self.recipe.model_args}
-        return Supernet(sampling.supernet, sampling.narrowest, **options)
+        operations = sampling.operations
+        apart = bool(operations) and not self.recipe.share_operations
+        quick = SmallImageConv2d.replace
+        return Supernet(sampling.supernet, sampling.narrowest, operations, apart, quick, **options)
 
     @override
     def start(self, network: nn.Module) -> tuple[str, ...]:
@@ -162,12 +180,8 @@ class SupernetTraining(Classification):
     def evaluate(self, network: nn.Module, world: World) -> Accuracy:
         """The mean over some codes, always the same."""
         sampling = self.recipe.sampling
-        rows = np.random.default_rng(0).integers(0, sampling.space.lengths, (_EVALUATED, sampling.space.ndim))
-        found = [
-            self.accuracy(network, Path(code, side), world)
-            for code in sampling.space.decode(rows)
-            for side in sampling.sides
-        ]
+        codes = sampling.drawn(_EVALUATED, np.random.default_rng(0))
+        found = [self.accuracy(network, Path(code, side), world) for code in codes for side in sampling.sides]
         means = {name: fmean(getattr(each, name) for each in found) for name in ("right", "right5")}
         images, left_out = found[0].images, found[0].left_out
         loss = fmean(each.loss for each in found)
