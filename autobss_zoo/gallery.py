@@ -1,4 +1,7 @@
-"""docs/zoo.md: the classifiers' accuracy beside MACs, parameters and measured latency, as a table and a picture."""
+"""docs/zoo.md: the classifiers' accuracy beside MACs, parameters and measured latency, as a table and a picture.
+
+Also the picture of docs/model_scaling.md.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ from typing import Any
 
 from .cards import ROOT, rounded, table
 from .latencies import RUNTIMES, measured_on
-from .plots import COLOURS, save
+from .plots import COLOURS, plot_trends, save
 from .registry import Entry, entries
+from .scaling import TABLE_8
 
 PICTURE = "zoo.png"
 _MS = "onnxruntime"
@@ -128,9 +132,10 @@ def _points(axes: Any, found: Iterable[Entry], cost: Callable[[Entry], float]) -
 
 
 def main() -> None:
-    """Write the page and the picture."""
+    """Write the page and the pictures."""
     (ROOT / "docs" / "zoo.md").write_text(page(), encoding="utf-8")
     draw(ROOT / "docs" / PICTURE)
+    plot_trends(ROOT / "docs" / "model_scaling.png", TABLE_8[1:4], TABLE_8[4:])
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from .files import replacing
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from .scaling import Strategy
+
 # Okabe and Ito's, distinct to colour-blind readers.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
 
@@ -79,6 +81,45 @@ def plot_allocation(
     handles, labels = figure.axes[0].get_legend_handles_labels()
     labels = [textwrap.fill(label, 120) for label in labels]
     figure.legend(handles, labels, loc="outside upper center", ncols=1, frameon=False, fontsize=9)
+    save(figure, path)
+
+
+def plot_trends(path: str | os.PathLike[str], searched: Sequence[Strategy], later: Sequence[Strategy] = ()) -> None:
+    """Draw how depth, width and resolution grow with the scaling stage, after ScaleNet's Figures 7 and 8.
+
+    A panel a dimension: the searched strategies, the laws that are fitted to them, and strategies of later stages.
+
+    Args:
+        path: The file to write, .png, .svg or .pdf.
+        searched: The strategies of the stages 1, 2, ...; two at least.
+        later: Those of the stages that follow, wherever they are from; the laws are not fitted to them.
+
+    Raises:
+        ValueError: If the suffix is another, or as `scaling.fit`.
+        OSError: If no file can be written at `path` (`files.check_output`).
+    """
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    from .scaling import Exponential, Law, Linear, Squared, fit
+
+    kinds: tuple[type[Law], ...] = Exponential, Linear, Squared
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    known, end = len(searched), len(searched) + max(len(later), 2)
+    stages = np.linspace(0, end, 101)
+    for axes, name in zip(figure.subplots(1, 3), ("depth", "width", "resolution"), strict=True):
+        for colour, kind in zip(COLOURS, kinds, strict=False):
+            law = getattr(fit(searched, kind), name)
+            axes.plot(stages, [law(stage) for stage in stages], color=colour, label=f"{kind.__name__.lower()}, fitted")
+        values = [getattr(strategy, name) for strategy in (*searched, *later)]
+        axes.plot(range(known + 1), [1, *values[:known]], "ko", label="searched")
+        if later:
+            axes.plot(range(known + 1, len(values) + 1), values[known:], "k^", mfc="white", label="later stages")
+        axes.set_xticks(range(end + 1))
+        axes.set_xlabel("scaling stage")
+        axes.set_title(name, fontsize=11)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=5, frameon=False)
     save(figure, path)
 
 

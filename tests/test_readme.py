@@ -19,7 +19,7 @@ def blocks(language: str, page: str = README) -> list[str]:
 
 
 @exports
-@pytest.mark.parametrize("page", ["README.md", "docs/loading.md", "docs/search.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/loading.md", "docs/model_scaling.md", "docs/search.md"])
 def test_python(page, tmp_path, monkeypatch, capsys):
     """The blocks in order, as one session; what a line prints is what its comment says."""
     monkeypatch.chdir(tmp_path)
@@ -45,8 +45,11 @@ def test_readme_is_short():
     assert len(README.splitlines()) < 200
 
 
+_SCALING = (ROOT / "docs" / "model_scaling.md").read_text(encoding="utf-8")
+
+
 @exports
-@pytest.mark.parametrize("block", blocks("bash"))
+@pytest.mark.parametrize("block", [*blocks("bash"), *blocks("bash", _SCALING)])
 def test_bash(block, tmp_path, monkeypatch):
     """The lines of a block, in one folder."""
     monkeypatch.chdir(tmp_path)

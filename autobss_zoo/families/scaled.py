@@ -199,17 +199,14 @@ def _text(block: Block) -> str:
 
 
 _STRIDES = (1, 2, 2, 2, 1, 2, 1)
-_Base = tuple[tuple[int, ...], list[tuple[int, ...]]]
-_SCALENET: _Base = (1, 1, 4, 2, 2, 3, 1), [(5,), (5,), (7, 7, 5, 3), (5, 5), (7, 7), (7, 5, 7), (5,)]
-_TINY: _Base = (1, 2, 2), [(3,), (3, 5), (5, 3)]
-_B0: _Base = (1, 2, 2, 3, 3, 4, 1), [(3,), (3,), (5,), (3,), (5,), (5,), (3,)]
+_FULL, _HALF = (16, 32, 40, 80, 96, 192, 320), (8, 16, 20, 40, 48, 96, 160)
 
 
 def _parts(channels: Sequence[int], slots: Sequence[int], strides: Sequence[int] = _STRIDES) -> tuple[Part, ...]:
     return tuple(Part(*each) for each in zip(channels, strides, slots, strict=True))
 
 
-def _original(kernels: Sequence[Sequence[int]], depths: Sequence[int], slots: Sequence[int]) -> tuple[int, ...]:
+def _original(depths: Sequence[int], slots: Sequence[int], kernels: Sequence[Sequence[int]]) -> tuple[int, ...]:
     """A base's code; the first stage does not expand, and all squeeze and excite."""
     numbers: list[int] = []
     for stage, (own, count) in enumerate(zip(kernels, slots, strict=True)):
@@ -219,12 +216,15 @@ def _original(kernels: Sequence[Sequence[int]], depths: Sequence[int], slots: Se
 
 
 def _scalenet(name: str, input_size: int, small: bool, stem: int, channels: Sequence[int], head: int) -> Scaled:
-    (depths, kernels), slots = _SCALENET, (1, 4, 4, 4, 4, 4, 1)
-    original = _original(kernels, depths, slots)
+    """A family of ScaleNet's search space, whose original is ScaleNet-S0."""
+    slots, kernels = (1, 4, 4, 4, 4, 4, 1), [(5,), (5,), (7, 7, 5, 3), (5, 5), (7, 7), (7, 5, 7), (5,)]
+    original = _original((1, 1, 4, 2, 2, 3, 1), slots, kernels)
     return Scaled(name, "scalenet", original, input_size, small, stem, _parts(channels, slots), head)
 
 
-_FULL, _HALF = (16, 32, 40, 80, 96, 192, 320), (8, 16, 20, 40, 48, 96, 160)
+_TINY = _original((1, 2, 2), (1, 3, 3), [(3,), (3, 5), (5, 3)])
+_B0 = _original((1, 2, 2, 3, 3, 4, 1), (1,) * 7, [(3,), (3,), (5,), (3,), (5,), (5,), (3,)])
+_B0_PARTS = _parts((16, 24, 40, 80, 112, 192, 320), (1,) * 7)
 
 FAMILIES = (
     _scalenet("scalenet", 224, False, 32, _FULL, 1280),
@@ -232,22 +232,7 @@ FAMILIES = (
     _scalenet("scalenet_half", 224, False, 16, _HALF, 640),
     _scalenet("scalenet_small", 32, True, 16, _HALF, 640),
     # For studies that train on a CPU: three stages, images of 14 pixels.
-    Scaled(
-        "scalenet_tiny",
-        "scalenet",
-        _original(_TINY[1], _TINY[0], (1, 3, 3)),
-        14,
-        True,
-        8,
-        _parts((8, 12, 24), (1, 3, 3), (1, 2, 2)),
-        96,
-    ),
+    Scaled("scalenet_tiny", "scalenet", _TINY, 14, True, 8, _parts((8, 12, 24), (1, 3, 3), (1, 2, 2)), 96),
     # Of EfficientNet-S1 to -S5, which the paper compares with: each stage has one operation.
-    Scaled(
-        "efficientnet_b0_scaled",
-        "efficientnet_b0",
-        _original(_B0[1], _B0[0], (1,) * 7),
-        stages=_parts((16, 24, 40, 80, 112, 192, 320), (1,) * 7),
-        hard=False,
-    ),
+    Scaled("efficientnet_b0_scaled", "efficientnet_b0", _B0, stages=_B0_PARTS, hard=False),
 )

@@ -44,19 +44,19 @@ def add_commands(commands: Any) -> None:
 
     verb = add_verb(commands, "info", _info, "show a network's code, stages and costs")
     verb.add_argument("network", **network)
-    _add_input(verb)
+    add_input(verb)
     verb.add_argument("--json", action="store_true", help="print JSON")
 
     verb = add_verb(commands, "compare", _compare, "show how two networks spend their budget on the stages")
     verb.add_argument("a", **network)
     verb.add_argument("b", **network)
-    _add_input(verb)
+    add_input(verb)
     verb.add_argument("--plot", metavar="OUT.png", help="also draw it (png, svg or pdf)")
 
     verb = add_verb(commands, "export", _export, "write a network as ONNX, checked against PyTorch")
     verb.add_argument("network", **network)
     verb.add_argument("path", metavar="OUT.onnx", help="the file to write")
-    _add_input(verb, "N|HxW", sides(_MOST), "side of the image in pixels, or its height and width")
+    add_input(verb, "N|HxW", sides(_MOST), "side of the image in pixels, or its height and width")
     verb.add_argument(
         "--batch", type=integer(most=_MOST), metavar="N", help="images that it always takes (default: any number)"
     )
@@ -68,9 +68,10 @@ def add_commands(commands: Any) -> None:
     weights.add_argument("--weights", metavar="FILE", help="with a state dict of your own (safetensors or pth)")
 
 
-def _add_input(
+def add_input(
     parser: argparse.ArgumentParser, metavar: str = "N", size: Any = None, what: str = "side of the image in pixels"
 ) -> None:
+    """Add the options of a setting: --input-size, --in-chans and --num-classes."""
     parser.add_argument("--input-size", type=size or integer(most=_MOST), metavar=metavar, help=what)
     parser.add_argument("--in-chans", type=integer(most=_MOST), metavar="N", help="channels of the image (mostly 3)")
     parser.add_argument("--num-classes", type=integer(most=_MOST), metavar="N", help="classes (mostly 1000)")
@@ -89,7 +90,7 @@ def _list(arguments: argparse.Namespace) -> int:
         headings = ["name", "MACs>", "params>", "accuracy (paper, .tag)>"]
         if (width := make_console().width) >= 100:  # `info` shows the others, too; here they would break lines
             headings += ["ms>", *["code"] * (width >= 170)]
-        table = _table(*headings)
+        table = make_table(*headings)
         for e in found:
             ms = e.latency.get("onnxruntime", "")
             row = [e.name, rounded(e.measured.macs), rounded(e.measured.params), _best(e), str(ms), str(e.code)]
@@ -107,7 +108,8 @@ def _best(entry: Entry) -> str:
         return f"{value} {what}".strip()
     known = {tag: weights["accuracy"]["top1"] for tag, weights in entry.weights.items() if "accuracy" in weights}
     ours = {f"top-1 .{tag}": round(top1, 2) for tag, top1 in known.items()}
-    what, value = max((ours or entry.accuracy).items(), key=lambda item: item[1], default=("", ""))
+    papers = {what: value for what, value in entry.accuracy.items() if not what.startswith("top-5")}
+    what, value = max((ours or papers).items(), key=lambda item: item[1], default=("", ""))
     return f"{value} {what}".strip()
 
 
@@ -147,7 +149,12 @@ class Found(NamedTuple):
     stages: list[StageRow]
 
 
-def _look_up(text: str, arguments: argparse.Namespace) -> Found:
+def look_up(text: str, arguments: argparse.Namespace) -> Found:
+    """What a name, a code or a saved network means, under the options of `add_input`.
+
+    Raises:
+        ValueError: If there is none such, or the options do not go with it.
+    """
     from autobss_zoo import Setting
     from autobss_zoo.families import family_of
     from autobss_zoo.names import is_saved
@@ -170,7 +177,7 @@ def _look_up(text: str, arguments: argparse.Namespace) -> Found:
 
 
 def _info(arguments: argparse.Namespace) -> int:
-    found = _look_up(arguments.network, arguments)
+    found = look_up(arguments.network, arguments)
     total = reduce(add, (stage.cost for stage in found.stages))
     if arguments.json:
         print(json.dumps(_info_facts(found, total), indent=2))
@@ -204,7 +211,7 @@ def _print_stages(found: Found, total: Cost) -> None:
     from autobss_zoo.families.family import shown, titles
 
     columns = titles(found.stages)
-    table = _table("stage", *_headings(columns, found.stages), "MACs>", "share>", "parameters>")
+    table = make_table("stage", *_headings(columns, found.stages), "MACs>", "share>", "parameters>")
     for stage in found.stages:
         share = f"{stage.cost.macs / total.macs:.1%}"
         values = (shown(stage, title) for title in columns)
@@ -245,7 +252,7 @@ def _headings(titles: Sequence[str], stages: Sequence[StageRow]) -> list[str]:
     return [f"{title}>>" if title in several else f"{title}>" for title in titles]
 
 
-def _table(*headings: str) -> Any:
+def make_table(*headings: str) -> Any:
     """A table; a heading that ends in > is of numbers, aligned right, and one that ends in >> of several in a cell."""
     from rich import box
     from rich.table import Table
@@ -260,7 +267,7 @@ def _table(*headings: str) -> Any:
 def _compare(arguments: argparse.Namespace) -> int:
     from autobss_zoo.plots import plot_allocation, stages_of_both
 
-    a, b = (_look_up(network, arguments) for network in (arguments.a, arguments.b))
+    a, b = (look_up(network, arguments) for network in (arguments.a, arguments.b))
     for (name, value), other in zip(a.setting.describe().items(), b.setting.describe().values(), strict=True):
         if value != other:
             option = f"--{name.replace('_', '-')}"
@@ -283,7 +290,7 @@ def _side_by_side(a: Found, b: Found) -> Any:
     most = max(stage.cost.macs for stage in (*a.stages, *b.stages))
     columns = titles((*a.stages, *b.stages))
     longest = 20 if len(columns) == 2 else 10  # bars, so that a row fits 80 columns
-    table = _table("stage", "", *_headings(columns, (*a.stages, *b.stages)), "MACs>", "", "params>")
+    table = make_table("stage", "", *_headings(columns, (*a.stages, *b.stages)), "MACs>", "", "params>")
     for both in zip(a.stages, b.stages, strict=True):
         for label, stage in zip("AB", both, strict=True):
             table.add_row(
@@ -330,7 +337,7 @@ def _network(arguments: argparse.Namespace) -> Any:
         if odd := [name for name in given if getattr(arguments, name)]:
             raise ValueError(f"--{odd[0].replace('_', '-')}: a saved network is as it was trained; leave it out")
         return from_pretrained(arguments.network)
-    _, entry, setting, _ = _look_up(arguments.network, arguments)
+    _, entry, setting, _ = look_up(arguments.network, arguments)
     if entry is not None and entry.architecture:
         return _composed(arguments, entry)
     if arguments.features_only and arguments.num_classes:
