@@ -158,7 +158,7 @@ def scale_codes(
     if not isinstance(family, WithResolution):
         codes = np.column_stack([codes, np.full(len(codes), side or family.input_size)])
         family = get_family(family.name + SUFFIX)
-    dimensions = [_dimension(field) for field in family.fields for _ in field.names]
+    dimensions = [dimension_of(field) for field in family.fields for _ in field.names]
     for missing, what in (("depth", "numbers of blocks"), ("width", "widths")):
         if (factors[missing] != 1).any() and missing not in dimensions:
             raise CodeError(f"{family.inner.name}: its codes state no {what}; give a {missing} of 1")
@@ -169,7 +169,7 @@ def scale_codes(
     return out
 
 
-def _dimension(field: Field) -> str | None:
+def dimension_of(field: Field) -> str | None:
     """The name of the multiplier that a field's elements have; None for those that have none."""
     if field.symbol == SYMBOL:
         return "resolution"

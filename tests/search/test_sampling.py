@@ -99,7 +99,7 @@ def scaled_sampling(**changes):
 
 def stages(codes):
     """Of each code the scaling stages that have its width."""
-    each = [stage.width for stage in find_scaling("scalenet_tiny").stages]
+    each = [[round(1000 * width) for width in stage.width] for stage in find_scaling("scalenet_tiny").stages]
     return [next(number for number, widths in enumerate(each) if code[-2] in widths) for code in codes]
 
 

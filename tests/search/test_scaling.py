@@ -9,7 +9,7 @@ import pytest
 from autobss_search import Observation, Session, get_space
 from autobss_search.errors import SpaceError
 from autobss_search.searchers import MCEA
-from autobss_search.spaces.scaling import Scaling, ScalingStage, find_scaling, list_scalings, scaled
+from autobss_search.spaces.scaling import SCALINGS, Scaling, ScalingStage, find_scaling
 from autobss_search.studies.study import Study
 from autobss_zoo.families import get_family
 from autobss_zoo.registry import entries
@@ -18,21 +18,12 @@ TINY = "scalenet_tiny_scaled"
 SEARCH = {"scaling": "scalenet_tiny", "bases": 4, "iterations": 3, "population": 6, "generations": 4}
 
 
-@pytest.mark.parametrize("name", list_scalings())
+@pytest.mark.parametrize("name", SCALINGS)
 def test_there_are_271_strategies(name):
     scaling = find_scaling(name)
-    assert [len(stage.strategies) for stage in scaling.stages] == [1, 48, 75, 147]
+    assert [*map(len, scaling.strategies)] == [1, 48, 75, 147]
     assert find_scaling(scaling.describe()) == scaling
     assert find_scaling(json.loads(json.dumps(scaling.describe()))) == scaling
-
-
-def test_the_published_networks_are_their_base_under_the_papers_strategies():
-    space = get_space("scalenet_scaled")
-    base = np.array([[*entries()["scalenet_s0"].code.values, 224]])
-    for name, strategy in (("s1", (1080, 1040, 256)), ("s2", (1360, 1200, 304)), ("s3", (1480, 1400, 354))):
-        (row,) = scaled(space.layout, base, np.array([strategy]))
-        published = entries()[f"scalenet_{name}"].code
-        assert get_family(space.family).canonical(np.array([published.values])).tolist() == [row.tolist()]
 
 
 def test_published_networks_cost_what_their_stages_should():
@@ -52,13 +43,6 @@ def test_bases_are_what_all_strategies_keep_in_the_space():
     assert [c.upper for c in bases.constraints] == [367.5e6]
 
 
-def test_depths_and_widths_are_rounded_up_and_added_blocks_do_what_the_last_one_does():
-    layout = get_family("scalenet_tiny_r").layout
-    base = np.array([[1, 2, 3, 10, 13, 18, 15, 14, 16, 17, 1000, 14]])
-    (row,) = scaled(layout, base, np.array([[1040, 1200, 17]]))
-    assert row.tolist() == [2, 3, 4, 10, 13, 18, 18, 14, 16, 17, 1200, 17]
-
-
 @pytest.mark.parametrize(
     ("scaling", "said"),
     [
@@ -69,9 +53,9 @@ def test_depths_and_widths_are_rounded_up_and_added_blocks_do_what_the_last_one_
         ([{"depth": [1.1], "width": [1], "side": [14]}] * 2, "scaling: expected a stage of the base"),
         ([{"depth": [1], "width": [1]}], "scaling: stage 0: expected the keys depth, width, side"),
         ([{"depth": [0.5], "width": [1], "side": [14]}], "stage 0: depth: expected multipliers from 1 to 8"),
-        ([{"depth": [1.00001], "width": [1], "side": [14]}], "stage 0: depth: expected multipliers from 1 to 8"),
+        ([{"depth": [9], "width": [1], "side": [14]}], "stage 0: depth: expected multipliers from 1 to 8"),
         ([{"depth": [1], "width": ["1"], "side": [14]}], "stage 0: width: expected multipliers from 1 to 8"),
-        ([{"depth": [1], "width": [1], "side": [14.5]}], "stage 0: side: expected pixels"),
+        ([{"depth": [1], "width": [1], "side": [14.5]}], "stage 0: side: expected pixels to 4,096"),
         ([{"depth": [1], "width": [1], "side": [16, 14]}], "stage 0: side: expected different numbers in ascending"),
         ([{"depth": 1, "width": [1], "side": [14]}], "stage 0: depth: expected a list of up to 256 numbers"),
     ],
@@ -86,7 +70,7 @@ def test_a_scaling_needs_a_space_of_sides_that_has_its_choices():
         find_scaling("scalenet").bases(get_space("scalenet"))
     with pytest.raises(SpaceError, match="the space has no images of 224 pixels"):
         find_scaling("scalenet").bases(get_space(TINY))
-    wide = Scaling((ScalingStage((1000,), (1000,), (14,)), ScalingStage((1000,), (3000,), (14,))))
+    wide = Scaling((ScalingStage((1,), (1,), (14,)), ScalingStage((1,), (3,), (14,))))
     with pytest.raises(SpaceError, match="no W of the space is in it also when scaled"):
         wide.bases(get_space(TINY))
     with pytest.raises(SpaceError, match="expected 1 to 3 stages, got 4"):
@@ -188,9 +172,11 @@ def test_a_session_waits_for_the_scores_of_a_step():
 
 
 def test_a_study_keeps_every_score_and_ends_by_itself(tmp_path):
+    small = {**SEARCH, "iterations": 2, "generations": 2}
+
     def run(rounds):
         with Study(
-            tmp_path, MCEA(get_space(TINY), **SEARCH), lambda code, seed: accuracy(code), rounds=rounds, batch=24
+            tmp_path, MCEA(get_space(TINY), **small), lambda code, seed: accuracy(code), rounds=rounds, batch=24
         ) as s:
             s.run()
             return s.recommendations(), [r.code for r in s.records]

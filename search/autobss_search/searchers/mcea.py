@@ -12,9 +12,10 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from typing_extensions import override
 
-from autobss_zoo.codes import Code, Layout
+from autobss_zoo.codes import Code
 from autobss_zoo.errors import AutoBSSWarning
 from autobss_zoo.families import get_family
+from autobss_zoo.scaling import Strategy, scale_codes
 
 from ..errors import SpaceError
 from ..spaces.budgets import Constraint, CostFunction
@@ -38,7 +39,7 @@ class Iteration(NamedTuple):
 
     Attributes:
         base: The base.
-        strategies: Of each scaling stage but the base's own, shape (3,): depth and width in thousandths, side.
+        strategies: Of each scaling stage but the base's own.
         networks: The base scaled by them.
         value: The mean of their scores (Equation 4).
         bases: The means of all bases that were tried, shape (n,).
@@ -47,7 +48,7 @@ class Iteration(NamedTuple):
     """
 
     base: Code
-    strategies: tuple[np.ndarray, ...]
+    strategies: tuple[Strategy, ...]
     networks: tuple[Code, ...]
     value: float
     bases: np.ndarray
@@ -173,30 +174,25 @@ class MCEA(Searcher):
         self._progress.follow(scores)
         return self._progress
 
-    def admitted(self, base: Code, stage: int) -> dict[Code, np.ndarray]:
+    def admitted(self, base: Code, stage: int) -> dict[Code, Strategy]:
         """The different networks that a stage's strategies make of a base at the cost that it should have."""
-        strategies = self.scaling.stages[stage].strategies
-        values = np.array([base.values])
-        made = scaled(self.space.layout, np.repeat(values, len(strategies), axis=0), strategies)
-        ratios = self._cost(made) / self._cost(values)
-        out: dict[Code, np.ndarray] = {}
-        for row, strategy in zip(made[self._near(ratios, stage)], strategies[self._near(ratios, stage)], strict=True):
-            out.setdefault(self.space.code(row.tolist()), strategy)
-        return out
-
-    def _near(self, ratios: np.ndarray, stage: int) -> np.ndarray:
+        strategies = self.scaling.strategies[stage]
+        made = scaled(self.space, [base] * len(strategies), strategies)
+        costs = self._cost(np.array([code.values for code in (base, *made)]))
         low, high = self._ratios(stage)
-        return (ratios >= low) & (ratios <= high)
+        out: dict[Code, Strategy] = {}
+        for code, ratio, strategy in zip(made, (costs[1:] / costs[0]).tolist(), strategies, strict=True):
+            if low <= ratio <= high:
+                out.setdefault(code, strategy)
+        return out
 
     def _ratios(self, stage: int) -> tuple[float, float]:
         """The costs that a stage's networks may have, in those of their base."""
         return 2**stage * (1 - self.tolerance), 2**stage * (1 + self.tolerance)
 
-    def scaled(self, base: Code, strategies: Iterable[np.ndarray]) -> list[Code]:
+    def scaled(self, base: Code, strategies: Sequence[Strategy]) -> list[Code]:
         """A base scaled by some strategies."""
-        rows = np.array(list(strategies))
-        made = scaled(self.space.layout, np.repeat([base.values], len(rows), axis=0), rows)
-        return [self.space.code(row) for row in made.tolist()]
+        return scaled(self.space, [base] * len(strategies), strategies)
 
     def course(self, ended: list[Iteration]) -> Course:
         """The search: yields what it needs the scores of, and enters what each iteration has found."""
@@ -215,28 +211,28 @@ class MCEA(Searcher):
             scores = tuple(np.array([*own.values()]) for own in tried.scores)
             ended.append(Iteration(base, tuple(strategies), networks, value, bases, scores))
 
-    def _begun(self, population: list[Code]) -> Generator[list[Code], Scores, list[np.ndarray]]:
+    def _begun(self, population: list[Code]) -> Generator[list[Code], Scores, list[Strategy]]:
         """The first strategies: the best by their mean over random bases, of those that half of them admit."""
         made = [[self.admitted(base, stage) for base in population] for stage in self._stages]
         wanted = list(dict.fromkeys(code for own in made for networks in own for code in networks))
         known = dict(zip(wanted, (yield wanted), strict=True))
         out = []
         for stage, own in zip(self._stages, made, strict=True):
-            each: dict[tuple[int, ...], list[float]] = {}
+            each: dict[Strategy, list[float]] = {}
             for networks in own:
                 for code, strategy in networks.items():
                     if (score := known[code]) is not None:
-                        each.setdefault(tuple(strategy.tolist()), []).append(score)
+                        each.setdefault(strategy, []).append(score)
             enough = [s for s, scores in each.items() if 2 * len(scores) >= len(population)] or list(each)
             if not enough:
                 raise SpaceError(
                     f"no strategy of stage {stage} costs what it should, with {self.tolerance:.0%} to spare"
                 )
-            out.append(np.array(max(enough, key=lambda s: float(np.mean(each[s])))))
+            out.append(max(enough, key=lambda s: float(np.mean(each[s]))))
         return out
 
     def _evolved(
-        self, number: int, population: list[Code], strategies: list[np.ndarray]
+        self, number: int, population: list[Code], strategies: list[Strategy]
     ) -> Generator[list[Code], Scores, _Tried]:
         """The base search of an iteration."""
         space = self._under(strategies)
@@ -271,7 +267,7 @@ class MCEA(Searcher):
 
     def _chosen(
         self, base: Code, scores: list[dict[Code, float]]
-    ) -> Generator[list[Code], Scores, list[tuple[np.ndarray, Code, float]]]:
+    ) -> Generator[list[Code], Scores, list[tuple[Strategy, Code, float]]]:
         """The best strategy of each stage for a base, with the network and its score."""
         made = [self.admitted(base, stage) for stage in self._stages]
         wanted = list(dict.fromkeys(code for networks in made for code in networks))
@@ -291,12 +287,12 @@ class MCEA(Searcher):
     def _rng(self, number: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, number])
 
-    def _under(self, strategies: list[np.ndarray]) -> Space:
+    def _under(self, strategies: list[Strategy]) -> Space:
         """The bases that each of some strategies makes as costly as its stage should be."""
         bounds = []
         for stage, strategy in zip(self._stages, strategies, strict=True):
             low, high = self._ratios(stage)
-            ratio = _Ratio(self._cost, self.space.layout, tuple(strategy.tolist()))
+            ratio = _Ratio(self._cost, self.space.family, strategy)
             bounds.append(Constraint(f"stage{stage}", high, ratio, lower=low))
         return self.bases.under(*self.bases.constraints, *bounds)
 
@@ -364,12 +360,11 @@ class _Ratio:
     """The cost of a base that is scaled by a strategy, in its own, as a constraint's function."""
 
     cost: CostFunction
-    layout: Layout
-    strategy: tuple[int, ...]
+    family: str
+    strategy: Strategy
 
     def __call__(self, codes: np.ndarray) -> np.ndarray:
-        made = scaled(self.layout, codes, np.tile(self.strategy, (len(codes), 1)))
-        return self.cost(made) / np.maximum(self.cost(codes), 1)
+        return self.cost(scale_codes(get_family(self.family), codes, [self.strategy])) / self.cost(codes)
 
 
 def _bounded(constraint: Constraint, bounds: Sequence[float | None]) -> Constraint:

@@ -1,31 +1,31 @@
-"""How bases are scaled in a search: each scaling stage's strategies (ScaleNet, section 3.2, appendices E and F).
+"""How bases are scaled in a search: each scaling stage's strategies (ScaleNet, section 3.2, appendix E).
 
-A strategy multiplies a base's depth and width, and states the side of its images. The codes of a family with _r say all
-of it, so that a scaled network is an ordinary code, and a space has the bases and all of what they are scaled to.
+The codes of a family with _r say all that a strategy scales, so that a scaled network is an ordinary code, and a space
+has the bases and all of what they are scaled to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
-from importlib import resources
+from functools import cached_property
+from itertools import product
 from typing import Any
 
 import numpy as np
 
-from autobss_zoo.codes import Layout
+from autobss_zoo.codes import Code
 from autobss_zoo.errors import did_you_mean, shown
 from autobss_zoo.families import get_family
 from autobss_zoo.families.resolution import SYMBOL
-from autobss_zoo.yaml_text import parse_yaml
+from autobss_zoo.scaling import TABLE_7, Strategy, scale_codes
+from autobss_zoo.scaling.strategies import dimension_of
 
 from ..errors import SpaceError
 from .space import Dimension, Space
 
 _KEYS = ("depth", "width", "side")
-_ONE = 1000  # multipliers are kept in thousandths
-_MOST = 256  # of a list
+_MOST, _LARGEST = 256, {"depth": 8, "width": 8, "side": 4096}  # numbers of a list, and each at most
 
 
 @dataclass(frozen=True)
@@ -33,24 +33,17 @@ class ScalingStage:
     """The choices of a scaling stage; its strategies are all combinations.
 
     Attributes:
-        depth, width: Multipliers, in thousandths.
+        depth, width: Multipliers.
         side: Of the images in pixels.
     """
 
-    depth: tuple[int, ...]
-    width: tuple[int, ...]
+    depth: tuple[float, ...]
+    width: tuple[float, ...]
     side: tuple[int, ...]
-
-    @cached_property
-    def strategies(self) -> np.ndarray:
-        """Depth and width in thousandths and the side, shape (n, 3)."""
-        grid = np.meshgrid(self.depth, self.width, self.side, indexing="ij")
-        return np.stack(grid, axis=-1).reshape(-1, 3).astype(np.int64)
 
     def describe(self) -> dict[str, list[Any]]:
         """The choices as recipes state them."""
-        multipliers = {name: [v / _ONE for v in getattr(self, name)] for name in _KEYS[:2]}
-        return {**multipliers, "side": list(self.side)}
+        return {name: list(getattr(self, name)) for name in _KEYS}
 
 
 @dataclass(frozen=True)
@@ -68,20 +61,21 @@ class Scaling:
 
     def __post_init__(self) -> None:
         base = self.stages[0] if self.stages else None
-        if len(self.stages) < 2 or base is None or (base.depth, base.width) != ((_ONE,), (_ONE,)) or len(base.side) > 1:
+        if len(self.stages) < 2 or base is None or (base.depth, base.width) != ((1,), (1,)) or len(base.side) > 1:
             raise SpaceError(
                 "scaling: expected a stage of the base, {depth: [1], width: [1], side: [...]}, and others after it"
             )
 
     @property
-    def highest(self) -> int:
-        """The number of the last stage, M."""
-        return len(self.stages) - 1
-
-    @property
     def side(self) -> int:
         """Of the base's images."""
         return self.stages[0].side[0]
+
+    @cached_property
+    def strategies(self) -> tuple[tuple[Strategy, ...], ...]:
+        """Of each stage."""
+        each = [(s.depth, s.width, [side / self.side for side in s.side]) for s in self.stages]
+        return tuple(tuple(Strategy(*choice) for choice in product(*choices)) for choices in each)
 
     def describe(self) -> list[dict[str, list[Any]]]:
         """The stages as plain values, as `find_scaling` reads them."""
@@ -93,8 +87,8 @@ class Scaling:
         Raises:
             SpaceError: If there are not so many.
         """
-        if not 1 <= highest <= self.highest:
-            raise SpaceError(f"scaling: expected 1 to {self.highest} stages, got {highest!r}")
+        if not 1 <= highest < len(self.stages):
+            raise SpaceError(f"scaling: expected 1 to {len(self.stages) - 1} stages, got {highest!r}")
         return Scaling(self.stages[: highest + 1])
 
     def bases(self, space: Space) -> Space:
@@ -108,25 +102,36 @@ class Scaling:
         """
         if SYMBOL not in space.layout.names:
             raise SpaceError(f"scaling: expected a space of images of several sides, such as {space.family}_r's")
-        deeper, wider = (sorted({v for s in self.stages for v in getattr(s, name)}) for name in _KEYS[:2])
-        missing = {v for s in self.stages for v in s.side} - set(space.dimensions[-1].choices)
-        if missing:
+        if missing := {v for s in self.stages for v in s.side} - set(space.dimensions[-1].choices):
             raise SpaceError(f"scaling: the space has no images of {min(missing)} pixels")
+        factors = {
+            name: sorted({getattr(strategy, name) for own in self.strategies for strategy in own})
+            for name in ("depth", "width")
+        }
+        kinds = [dimension_of(field) for field in space.layout.fields for _ in field.names]
         dimensions = []
-        for dimension, kind in zip(space.dimensions, _kinds(space.layout), strict=True):
-            factors = {"depth": deeper, "width": wider}.get(kind, [_ONE])
-            within, kept = set(dimension.choices), list(dimension.choices)
-            if dimension.of is None:  # fractions of what is scaled are the same
-                kept = [c for c in kept if all(_scaled(c, factor) in within for factor in factors)]
-            if kind == "side":
-                kept = [self.side]
+        for place, (dimension, kind) in enumerate(zip(space.dimensions, kinds, strict=True)):
+            kept: Any = dimension.choices
+            if kind == "resolution":
+                kept = (self.side,)
+            elif kind and dimension.of is None:  # fractions of what is scaled are the same
+                kept = self._kept(space, place, [Strategy(**{kind: factor}) for factor in factors[kind]])
             if not kept:
                 raise SpaceError(f"scaling: no {dimension.name} of the space is in it also when scaled")
             dimensions.append(Dimension(dimension.name, tuple(kept), dimension.of, dimension.ordered))
         return replace(space, dimensions=dimensions)
 
-    def drawn(self, n: int, rng: np.random.Generator, hierarchical: bool = True) -> np.ndarray:
-        """Strategies, shape (n, 3).
+    @staticmethod
+    def _kept(space: Space, place: int, strategies: Sequence[Strategy]) -> list[int]:
+        """The choices of an element that all of some strategies scale to others."""
+        choices, family = [int(choice) for choice in space.dimensions[place].choices], get_family(space.family)
+        rows = np.repeat(space.values(np.zeros((1, space.ndim), np.int64)), len(choices), axis=0)
+        rows[:, place] = choices
+        inside = [np.isin(scale_codes(family, rows, [s])[:, place], choices) for s in strategies]
+        return np.array(choices)[np.all(inside, axis=0)].tolist()
+
+    def drawn(self, n: int, rng: np.random.Generator, hierarchical: bool = True) -> list[Strategy]:
+        """Strategies at random.
 
         Args:
             n: How many.
@@ -135,96 +140,61 @@ class Scaling:
                 (Equations 1 and 2). Otherwise depth, width and side are each drawn from the values of all stages,
                 which is what the paper compares with.
         """
-        if not hierarchical:
-            every = [sorted({v for stage in self.stages for v in getattr(stage, name)}) for name in _KEYS]
-            return np.stack([np.array(values)[rng.integers(0, len(values), n)] for values in every], axis=1)
-        stages, luck = rng.integers(0, len(self.stages), n), rng.random(n)
-        out = np.empty((n, 3), np.int64)
-        for number, stage in enumerate(self.stages):
-            own = stages == number
-            out[own] = stage.strategies[(luck[own] * len(stage.strategies)).astype(int)]
-        return out
+        if hierarchical:
+            stages, luck = rng.integers(0, len(self.stages), n).tolist(), rng.random(n).tolist()
+            each = zip(stages, luck, strict=True)
+            return [self.strategies[stage][int(chance * len(self.strategies[stage]))] for stage, chance in each]
+        values = [sorted({v for stage in self.stages for v in getattr(stage, name)}) for name in _KEYS]
+        columns = [np.array(own)[rng.integers(0, len(own), n)].tolist() for own in values]
+        return [Strategy(depth, width, side / self.side) for depth, width, side in zip(*columns, strict=True)]
 
 
-def scaled(layout: Layout, bases: np.ndarray, strategies: np.ndarray) -> np.ndarray:
-    """Scale bases: depths and widths are rounded up, ceil(n d) and ceil(c w) (Equations 28 to 30).
+def scaled(space: Space, bases: Sequence[Code], strategies: Sequence[Strategy]) -> list[Code]:
+    """Codes of a space's family, each under a strategy of its own, or all under one."""
+    rows = scale_codes(get_family(space.family), np.array([base.values for base in bases]), strategies)
+    return [space.code(row) for row in rows.tolist()]
 
-    Args:
-        layout: Of a family with the side of the images in its codes.
-        bases: Codes, integers of shape (n, m).
-        strategies: A strategy for each, shape (n, 3).
 
-    Returns:
-        Codes of shape (n, m), in their canonical form: what a stage's last block does, added ones do too.
-    """
-    family = get_family(layout.family)
-    out = family.canonical(bases)
-    depth, width, side = strategies.T
-    for column, kind in enumerate(_kinds(layout)):
-        if kind == "side":
-            out[:, column] = side
-        elif kind:
-            out[:, column] = _scaled(out[:, column], depth if kind == "depth" else width)
-    return out
+def _of_table(sides: Sequence[Sequence[int]]) -> Scaling:
+    """ScaleNet's multipliers with images of these sides."""
+    each = zip(TABLE_7, sides, strict=True)
+    return Scaling(tuple(ScalingStage(own.multipliers, own.multipliers, tuple(side)) for own, side in each))
+
+
+SCALINGS = {
+    "scalenet": _of_table([interval.sides for interval in TABLE_7]),
+    "scalenet_small": _of_table([[32], [32, 34, 36], [38, 41, 44], [46, 48, 51]]),
+    "scalenet_tiny": _of_table([[14], [14, 15, 16], [17, 18, 19], [20, 21, 22]]),
+}
+"""The declared scalings: ScaleNet's, and in its proportions those of small images."""
 
 
 def find_scaling(source: Any) -> Scaling:
-    """The scaling that a recipe states: a name of `list_scalings()`, or a list of stages.
+    """The scaling that a recipe states: the name of a declared one, or a list of stages.
 
     Raises:
         SpaceError: If there is no such scaling, or a value is wrong.
     """
     if isinstance(source, str):
-        declared = _declared()
-        if source not in declared:
-            raise SpaceError(f"scaling: {shown(source)}: {did_you_mean(source, declared)}")
-        source = declared[source]
-    if not isinstance(source, Sequence) or isinstance(source, (str, bytes)):
+        if source not in SCALINGS:
+            raise SpaceError(f"scaling: {shown(source)}: {did_you_mean(source, SCALINGS)}")
+        return SCALINGS[source]
+    if not isinstance(source, (list, tuple)):
         raise SpaceError(f"scaling: expected a name or a list of stages, got {shown(source)}")
     return Scaling(tuple(_stage(stage, number) for number, stage in enumerate(source)))
-
-
-def list_scalings() -> list[str]:
-    """The names of the declared scalings."""
-    return list(_declared())
-
-
-@cache
-def _declared() -> dict[str, Any]:
-    name = "scalings.yaml"
-    return parse_yaml(resources.files(__package__).joinpath(name).read_text(encoding="utf-8"), name)
 
 
 def _stage(stage: Any, number: int) -> ScalingStage:
     where = f"scaling: stage {number}"
     if not isinstance(stage, Mapping) or stage.keys() != set(_KEYS):
         raise SpaceError(f"{where}: expected the keys {', '.join(_KEYS)}, got {shown(stage)}")
-    out = {}
     for name in _KEYS:
-        values = stage[name]
+        values, kinds = stage[name], (int,) if name == "side" else (int, float)
         if not isinstance(values, (list, tuple)) or not 1 <= len(values) <= _MOST:
             raise SpaceError(f"{where}: {name}: expected a list of up to {_MOST} numbers, got {shown(values)}")
-        unit, least, most = (1, 1, 4096) if name == "side" else (_ONE, _ONE, 8 * _ONE)
-        numbers = [v * unit if type(v) in (int, float) else -1 for v in values]
-        if any(not least <= v <= most or abs(v - round(v)) > 1e-6 for v in numbers):
-            kind = "pixels" if name == "side" else "multipliers from 1 to 8 in thousandths"
-            raise SpaceError(f"{where}: {name}: expected {kind}, got {shown(values)}")
-        out[name] = tuple(round(v) for v in numbers)
-        if list(out[name]) != sorted(set(out[name])):
+        if any(type(v) not in kinds or not 1 <= v <= _LARGEST[name] for v in values):
+            kind = "pixels" if name == "side" else "multipliers from 1"
+            raise SpaceError(f"{where}: {name}: expected {kind} to {_LARGEST[name]:,}, got {shown(values)}")
+        if list(values) != sorted(set(values)):
             raise SpaceError(f"{where}: {name}: expected different numbers in ascending order, got {shown(values)}")
-    return ScalingStage(**out)
-
-
-def _kinds(layout: Layout) -> list[str]:
-    """Of each element what scales it: depth, width, side, or nothing, an empty text."""
-    out = []
-    for field in layout.fields:
-        wide = "width" if field.scales or field.part_of else ""
-        kind = "side" if field.symbol == SYMBOL else "depth" if field.title == "blocks" else wide
-        out += [kind] * len(field.names)
-    return out
-
-
-def _scaled(value: Any, factor: Any) -> Any:
-    """ceil(value factor), exactly."""
-    return -(-value * factor // _ONE)
+    return ScalingStage(*(tuple(stage[name]) for name in _KEYS))

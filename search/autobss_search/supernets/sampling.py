@@ -152,6 +152,5 @@ class Sampling:
         """Codes whose elements are each uniform over its choices, or so drawn bases under strategies."""
         if self.scaling is None:
             return self.space.decode(rng.integers(0, self.space.lengths, (n, self.space.ndim)))
-        bases = self._bases.values(rng.integers(0, self._bases.lengths, (n, self._bases.ndim)))
-        rows = scaled(self.space.layout, bases, self.scaling.drawn(n, rng, self.hierarchical))
-        return [self.space.code(row) for row in rows.tolist()]
+        bases = self._bases.decode(rng.integers(0, self._bases.lengths, (n, self._bases.ndim)))
+        return scaled(self.space, bases, self.scaling.drawn(n, rng, self.hierarchical))
