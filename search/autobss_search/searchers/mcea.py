@@ -17,7 +17,7 @@ from autobss_zoo.errors import AutoBSSWarning
 from autobss_zoo.families import get_family
 from autobss_zoo.scaling import Strategy, scale_codes
 
-from ..errors import SpaceError
+from ..errors import SpaceError, StudyError
 from ..spaces.budgets import Constraint, CostFunction
 from ..spaces.scaling import Scaling, find_scaling, scaled
 from ..spaces.space import Space
@@ -225,7 +225,7 @@ class MCEA(Searcher):
                         each.setdefault(strategy, []).append(score)
             enough = [s for s, scores in each.items() if 2 * len(scores) >= len(population)] or list(each)
             if not enough:
-                raise SpaceError(
+                raise StudyError(
                     f"no strategy of stage {stage} costs what it should, with {self.tolerance:.0%} to spare"
                 )
             out.append(max(enough, key=lambda s: float(np.mean(each[s]))))
@@ -252,7 +252,7 @@ class MCEA(Searcher):
             for base, own in zip(bases, networks, strict=True):
                 tried.add(base, [(code, known[code]) for code in own], generation)
         if not any(o.value is not None for o in tried.scored):
-            raise SpaceError("no base could be scored")
+            raise StudyError("no base could be scored")
         return tried._replace(scored=[o for o in tried.scored if o.value is not None])
 
     def _proposed(self, searcher: Searcher, tried: _Tried, generation: int, first: Sequence[Code]) -> list[Code]:
