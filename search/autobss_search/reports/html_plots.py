@@ -17,6 +17,7 @@ from autobss_zoo.cost import Setting
 from autobss_zoo.families import Family
 from autobss_zoo.plots import COLOURS, labels_of
 
+from ..searchers.front import pareto_front
 from ..spaces.budgets import Constraint
 from ..studies.records import Record
 from .plots import Pairs, trend
@@ -121,25 +122,6 @@ def _buttons(constraints: Sequence[Constraint], views: Sequence[tuple[Figure, Fi
         for c, view in zip(constraints, views, strict=True)
     ]
     return {**place, **looks, "buttons": buttons}
-
-
-def pareto_front(cost: np.ndarray, score: np.ndarray, direction: str = "maximize") -> np.ndarray:
-    """Which points no other point equals or beats in both, and beats in one: lower cost, better score.
-
-    Args:
-        cost: Finite, of shape (n,).
-        score: Finite, of shape (n,).
-        direction: Whether to "maximize" or "minimize" the score.
-
-    Returns:
-        Booleans of shape (n,). Of points that are equal in both, all or none are on the front.
-    """
-    gain = score if direction == "maximize" else -score
-    order = np.lexsort((-gain, cost))
-    best = np.maximum.accumulate(gain[order])
-    steps = order[np.flatnonzero(np.diff(best, prepend=-np.inf) > 0)]
-    last = np.searchsorted(cost[steps], cost, side="right") - 1
-    return (cost == cost[steps][last]) & (gain == gain[steps][last])
 
 
 def allocation(family: Family, codes: Mapping[str, Code], setting: Setting | None) -> Figure:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -18,8 +19,10 @@ from autobss_zoo.codes import Code
 from autobss_zoo.errors import AutoBSSWarning
 
 from ..errors import SpaceError
+from ..spaces.budgets import Constraint
 from ..spaces.space import Space
 from . import candidates
+from .front import layers, pareto_front
 
 BATCH = 16
 CONFIRMATIONS = 2  # of each of the best codes
@@ -79,6 +82,9 @@ class Searcher(ABC):
         >>> session.recommend()
     """
 
+    #: The cost that is an objective beside the score, by its constraint's name; None where the score is the only one.
+    cost: str | None = None
+
     def __init__(self, space: Space, direction: str = "maximize", seed: int = 0) -> None:
         if direction not in DIRECTIONS:
             raise ValueError(f"direction: expected {' or '.join(DIRECTIONS)}, got {direction!r}")
@@ -90,7 +96,8 @@ class Searcher(ABC):
 
     def settings(self) -> dict[str, Any]:
         """What makes two searchers over the same space propose the same codes, as plain values."""
-        return {"searcher": type(self).__name__, "direction": self.direction, "seed": self.seed}
+        settings = {"searcher": type(self).__name__, "direction": self.direction, "seed": self.seed}
+        return {**settings, "cost": self.cost} if self.cost else settings
 
     def kept(self, observations: list[Observation], round: int) -> dict[str, Callable[[], np.ndarray]]:
         """What a study keeps before the proposals of a round, so that a resumed one need not compute it anew.
@@ -184,7 +191,7 @@ class Searcher(ABC):
         return max(scored, key=lambda o: self.signed(o.value))  # type: ignore[arg-type]
 
     def recommend(self, observations: Iterable[Observation]) -> Code:
-        """The searcher's answer: one of the evaluated codes. Here the one with the best score.
+        """The searcher's answer: one of the evaluated codes. Here the one with the best score; of a front the last one.
 
         Args:
             observations: Those to judge by, in any order.
@@ -195,8 +202,30 @@ class Searcher(ABC):
         known = [o for o in pooled(observations) if o.value is not None]
         if not known:
             raise ValueError("no score was told yet")
+        if self.cost:
+            return self.front(known)[-1]
         with threadpool_limits(1):
             return self._recommend(known)
+
+    def front(self, observations: Iterable[Observation]) -> list[Code]:
+        """The evaluated codes that none other is taken to beat at its cost or less, the cheapest first.
+
+        Args:
+            observations: Those to judge by, in any order.
+
+        Raises:
+            ValueError: If there is no score yet, or the score is the only objective.
+        """
+        if not self.cost:
+            raise ValueError("front: the score is the only objective of this search")
+        known = [o for o in pooled(observations) if o.value is not None]
+        if not known:
+            raise ValueError("no score was told yet")
+        with threadpool_limits(1):
+            judged = self._judged(known)
+        costs = self._costs(np.array([o.code.values for o in known]))
+        on = np.flatnonzero(pareto_front(costs, judged))
+        return [known[i].code for i in on[np.lexsort((judged[on], costs[on]))]]
 
     def confirm(self, observations: Iterable[Observation], n: int) -> list[Code]:
         """Which codes to score again, with other seeds, before the answer: the most promising, each once or twice.
@@ -212,8 +241,26 @@ class Searcher(ABC):
         if not known:
             return []
         with threadpool_limits(1):
-            order = np.argsort(-self._judged(known), kind="stable")[: -(-n // CONFIRMATIONS)].tolist()
+            judged = self._judged(known)
+        layer = layers(self._costs(np.array([o.code.values for o in known])), judged) if self.cost else 0 * judged
+        order = np.lexsort((-judged, layer))[: -(-n // CONFIRMATIONS)].tolist()
         return [known[i].code for i in itertools.islice(itertools.cycle(order), n)]
+
+    def _bound(self, cost: str) -> Constraint:
+        """The constraint on a cost that is to be an objective.
+
+        Raises:
+            SpaceError: If the space does not bound it from above.
+        """
+        bounded = {c.name: c for c in self.space.constraints if c.upper < math.inf}
+        if cost not in bounded:
+            known = " or ".join(bounded) or "none"
+            raise SpaceError(f"objectives: expected a cost that the budget bounds from above ({known}), got {cost}")
+        return bounded[cost]
+
+    def _costs(self, codes: np.ndarray) -> np.ndarray:
+        """The second objective of codes of shape (n, m), shape (n,)."""
+        return self._bound(self.cost or "").costs(codes)
 
     def _judged(self, known: list[Observation]) -> np.ndarray:
         """How good codes are taken to be by what is known, larger is better, shape (n,). Here their scores."""
