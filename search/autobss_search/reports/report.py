@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from ..searchers import Searcher
+from ..spaces.described import is_told
 from ..studies.records import Record
 
 
@@ -17,6 +19,18 @@ def ranked(records: Sequence[Record], direction: str = "maximize") -> list[Recor
     """The scored trials, the best first; of equal ones the earlier."""
     sign = -1 if direction == "maximize" else 1
     return sorted((r for r in records if r.value is not None), key=lambda r: (sign * r.value, r.number))  # type: ignore[operator]
+
+
+def front(searcher: Searcher, records: Sequence[Record]) -> list[Record]:
+    """The trials of the searcher's front, the cheapest first.
+
+    None while there is no score, where the score is the only objective, or where only the study's program knows costs.
+    """
+    unknown = searcher.cost is None or not is_told(searcher.space) or all(r.value is None for r in records)
+    if unknown:
+        return []
+    first = {r.code: r for r in reversed(records) if r.value is not None}
+    return [first[code] for code in searcher.front(r.observation for r in records if r.state != "waiting")]
 
 
 def rounds(records: Sequence[Record], direction: str = "maximize") -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from .autobss import AutoBSS
 from .baselines import LocalSearch, RandomSearch, RegularizedEvolution
 from .greedy import Greedy
 from .nsga2 import NSGA2
+from .pareto import Pareto
 from .searcher import BATCH, Observation, Searcher
 from .session import Session
 
@@ -14,6 +15,7 @@ __all__ = [
     "Greedy",
     "LocalSearch",
     "Observation",
+    "Pareto",
     "RandomSearch",
     "RegularizedEvolution",
     "Searcher",

@@ -5,8 +5,8 @@ sum over the steps of the front: with the best score b_j at costs from c_j up to
 
     HVI(f, c) = sum_j w_j(c) max{0, f - b_j},   w_j(c) = the length of what of [c_j, c_(j+1)) is at least c
 
-so that its expectation is exact, a sum of expected improvements (Equation 7 of AutoBSS) over b_j with weights w_j. Where
-scores are noisy the front is not known either: it is that of f in each Monte Carlo draw, as in noisy EI.
+so that its expectation is exact, a sum of expected improvements (AutoBSS, Equation 7) over b_j with weights w_j. Scores
+are noisy, so that the front is not known either: it is that of f in each Monte Carlo draw, as in noisy EI.
 """
 
 from __future__ import annotations
@@ -107,8 +107,7 @@ class Pareto(AutoBSS):
         guess: bool = True,
     ) -> None:
         super().__init__(space, "default", direction, seed, n_candidates, guess=guess)
-        self._bound(cost)
-        self.cost = cost
+        self._trade(cost)
 
     @override
     def settings(self) -> dict[str, Any]:
@@ -126,8 +125,7 @@ class Pareto(AutoBSS):
     @cached_property
     def _range(self) -> tuple[float, float]:
         """The cheapest code's cost, and the bound."""
-        bound = self._bound(self.cost or "")
-        return float(bound.costs(self.space.values(self.space.smallest()))[0]), float(bound.upper)
+        return float(self._costs(self.space.values(self.space.smallest()))[0]), float(self._bound.upper)
 
     @cached_property
     def candidates(self) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from autobss_zoo.codes import Code
-from autobss_zoo.errors import AutoBSSWarning
+from autobss_zoo.errors import AutoBSSWarning, shown
 
 from ..errors import SpaceError
 from ..spaces.budgets import Constraint
@@ -246,21 +246,28 @@ class Searcher(ABC):
         order = np.lexsort((-judged, layer))[: -(-n // CONFIRMATIONS)].tolist()
         return [known[i].code for i in itertools.islice(itertools.cycle(order), n)]
 
-    def _bound(self, cost: str) -> Constraint:
-        """The constraint on a cost that is to be an objective.
+    def _trade(self, cost: str | None) -> None:
+        """Make a cost the second objective, if one is given.
 
         Raises:
             SpaceError: If the space does not bound it from above.
         """
-        bounded = {c.name: c for c in self.space.constraints if c.upper < math.inf}
-        if cost not in bounded:
-            known = " or ".join(bounded) or "none"
-            raise SpaceError(f"objectives: expected a cost that the budget bounds from above ({known}), got {cost}")
-        return bounded[cost]
+        bounded = [c.name for c in self.space.constraints if c.upper < math.inf]
+        if cost is not None and cost not in bounded:
+            known = " or ".join(bounded) or "there is none"
+            raise SpaceError(
+                f"objectives: expected a cost that the budget bounds from above ({known}), got {shown(cost)}"
+            )
+        self.cost = cost
+
+    @property
+    def _bound(self) -> Constraint:
+        """The constraint on the second objective."""
+        return next(c for c in self.space.constraints if c.name == self.cost)
 
     def _costs(self, codes: np.ndarray) -> np.ndarray:
         """The second objective of codes of shape (n, m), shape (n,)."""
-        return self._bound(self.cost or "").costs(codes)
+        return self._bound.costs(codes)
 
     def _judged(self, known: list[Observation]) -> np.ndarray:
         """How good codes are taken to be by what is known, larger is better, shape (n,). Here their scores."""

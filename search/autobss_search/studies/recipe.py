@@ -15,8 +15,18 @@ from autobss_zoo.recipes import resolve
 from autobss_zoo.yaml_text import write_yaml
 
 from ..evaluators.evaluator import EVALUATORS, Evaluator
-from ..searchers import BATCH, NSGA2, AutoBSS, Greedy, LocalSearch, RandomSearch, RegularizedEvolution, Searcher
-from ..spaces.budgets import parse_budget
+from ..searchers import (
+    BATCH,
+    NSGA2,
+    AutoBSS,
+    Greedy,
+    LocalSearch,
+    Pareto,
+    RandomSearch,
+    RegularizedEvolution,
+    Searcher,
+)
+from ..spaces.budgets import COSTS, parse_budget
 from ..spaces.declared import list_spaces, read_space
 from ..spaces.space import Space
 from ..spaces.uniform import uniform_code
@@ -30,6 +40,8 @@ SEARCHERS: dict[str, Any] = {
     "nsga2": NSGA2,
     "greedy": Greedy,
 }
+FRONTS: dict[str, Any] = {"autobss": Pareto, "nsga2": NSGA2, "random": RandomSearch}
+"""Those of a score and a cost."""
 
 
 _SHORT = {"training": "base", "table": "file", "surrogate": "file"}
@@ -66,6 +78,8 @@ class SearchRecipe(BaseModel):
             file of finished trainings, and {"kind": "surrogate", "file": ...} predicts them from one; others are
             registered by `register_evaluator`. `training: ...`, `table: ...` and `surrogate: ...` are short for these.
         searcher: autobss, paper, random, evolution, local, nsga2 or greedy.
+        objectives: What is searched for: the score, and beside it a cost that the budget bounds, [score, macs]; then
+            the answer is a front, and the searcher autobss, nsga2 or random.
         rounds, batch, seed: Of the search.
         enqueue: Codes to score in the first round. When left out, the uniformly rescaled hand-made network: at the
             hand-made network's own cost that network itself. "none" scores none, and does not trust it either. "prior"
@@ -84,6 +98,7 @@ class SearchRecipe(BaseModel):
     space: Text | dict[str, Any] | None = None
     budget: dict[str, Any] = {}
     searcher: Text = "autobss"
+    objectives: tuple[Text, ...] = ("score",)
     rounds: Count = Field(4, le=100_000)
     batch: Count = Field(BATCH, le=10_000)
     seed: Seed = 0
@@ -107,6 +122,7 @@ class SearchRecipe(BaseModel):
             raise ValueError(f"space: expected a name or a file; declared: {', '.join(list_spaces())}")
         if self.searcher not in SEARCHERS:
             raise ValueError(f"searcher: {shown(self.searcher)}: {did_you_mean(self.searcher, SEARCHERS)}")
+        self._check_objectives()
         if self.supernet is not None and self.searcher != "autobss":
             raise ValueError(f"supernet: is a hint for the searcher autobss, not {self.searcher}")
         if self.enqueue == "prior" and self.score["kind"] != "supernet":
@@ -114,6 +130,19 @@ class SearchRecipe(BaseModel):
         if self.confirm >= (scores := self.rounds * self.batch):
             raise ValueError(f"confirm: expected fewer than the {scores} scores of the rounds, got {self.confirm}")
         return self
+
+    def _check_objectives(self) -> None:
+        score, *costs = self.objectives or ("",)
+        if score != "score" or len(costs) > 1:
+            raise ValueError(f"objectives: expected [score] or [score, a cost], got {shown(list(self.objectives))}")
+        if not costs:
+            return
+        if costs[0] not in COSTS:
+            raise ValueError(f"objectives: {shown(costs[0])}: {did_you_mean(costs[0], COSTS)}")
+        if self.searcher not in FRONTS:
+            raise ValueError(f"objectives: a cost is for the searcher {' or '.join(FRONTS)}, not {self.searcher}")
+        if self.supernet is not None:
+            raise ValueError("supernet: is a hint where the score is the only objective")
 
     @classmethod
     def load(cls, source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> SearchRecipe:
@@ -145,8 +174,11 @@ class SearchRecipe(BaseModel):
     def dump(self) -> str:
         """The recipe as YAML that means the same in any folder and after a space's file has changed."""
         values = {name: value for name, value in self.model_dump().items() if value}
-        if isinstance(self.enqueue, tuple):
-            values["enqueue"] = list(self.enqueue)
+        for name in ("enqueue", "objectives"):
+            if isinstance(values.get(name), tuple):
+                values[name] = list(values[name])
+        if len(self.objectives) == 1:
+            del values["objectives"]
         values["score"] = {"kind": self.score["kind"], **self.make_evaluator().to_recipe()}
         if self.supernet is not None:
             values["supernet"] = EVALUATORS.find("supernet").from_recipe(self.supernet, None).to_recipe()
@@ -170,6 +202,8 @@ class SearchRecipe(BaseModel):
             options["guess"] = False
         if self.supernet is not None:
             options["hint"] = EVALUATORS.find("supernet").from_recipe(self.supernet, models)
+        if self.objectives[1:]:
+            return FRONTS[self.searcher](self.make_space(), cost=self.objectives[1], seed=self.seed, **options)
         return SEARCHERS[self.searcher](self.make_space(), seed=self.seed, **options)
 
     def enqueued(self, space: Space) -> list[Code]:
