@@ -110,10 +110,10 @@ def test_the_expected_improvement_of_the_hypervolume_is_that_of_monte_carlo():
     for draw, (drawn, mean) in enumerate(zip(fantasies._drawn, fantasies.mean, strict=True)):
         before = hypervolume(costs[:6], drawn, (1.0, -0.7))
         for i in range(9):
-            scores = mean[6 + i] + fantasies.std[6 + i] * rng.standard_normal(1000)
+            scores = mean[6 + i] + fantasies.std[6 + i] * rng.standard_normal(400)
             after = [hypervolume(np.append(costs[:6], costs[6 + i]), np.append(drawn, s), (1.0, -0.7)) for s in scores]
             expected[draw, i] = np.mean(after) - before
-    np.testing.assert_allclose(found, expected.mean(axis=0), rtol=0.03, atol=2e-4)
+    np.testing.assert_allclose(found, expected.mean(axis=0), rtol=0.05, atol=5e-4)
 
 
 def test_improvements_only_fall_as_codes_are_chosen_and_no_code_improves_at_the_bound():
@@ -140,7 +140,7 @@ def test_the_front_is_found_and_better_than_others():
     found = {
         name: np.mean([covered(toy(), s.searcher.front(s.observations)) / exact for s in sessions])
         for name, make in SEARCHERS.items()
-        if (sessions := [search(make(toy(), cost="area", seed=seed)) for seed in range(3)])
+        if (sessions := [search(make(toy(), cost="area", seed=seed)) for seed in range(2)])
     }
     assert found["pareto"] > 0.99
     assert found["pareto"] > found["nsga2"] > 0.5
@@ -181,7 +181,7 @@ def test_candidates_have_costs_up_to_the_bound_and_the_first_round_is_spread(mak
 @pytest.mark.parametrize("name", GOLDEN)
 def test_the_proposals_are_those_that_they_always_were(name):
     session, asked = Session(Pareto(get_space(name), seed=1, n_candidates=1000)), []
-    for _ in range(3):
+    for _ in range(2):
         codes = session.ask(16)
         asked += map(str, codes)
         for code in codes:
@@ -325,11 +325,13 @@ def test_scores_that_are_worst_everywhere_leave_a_front():
     assert len(RandomSearch(toy(), cost="area").front(observations)) == 1
 
 
-def test_own_costs_are_not_looked_up_by_a_report(tmp_path):
+def test_costs_of_ones_own_are_those_that_the_study_has_kept(tmp_path):
     space = Space("untold", DIMENSIONS, [Constraint("area", 4000, lambda codes: codes.prod(axis=1))])
-    with Study(tmp_path, Pareto(space, cost="area", n_candidates=100), easy, rounds=1, batch=4) as study:
+    with Study(tmp_path, Pareto(space, cost="area", n_candidates=100), easy, rounds=1, batch=12) as study:
         study.run()
+        expected = study.front()
     folder = StudyFolder(tmp_path)
-    assert front(folder.searcher, folder.records()) == []
+    assert [r.code for r in front(folder.searcher, folder.records())] == expected
+    assert folder.answer(folder.records()) == expected[-1]
     with pytest.raises(StudyError, match="the cost area"):
         Study.resume(tmp_path)

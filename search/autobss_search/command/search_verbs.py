@@ -347,7 +347,7 @@ def _export_front(study: StudyFolder, records: list[Record], folder: Path) -> No
         raise StudyError("--front: the score is the only objective of this study; --export writes its answer")
     trials = front(study.searcher, records)
     if not trials:
-        raise StudyError("--front: there is no front yet, or its costs are functions that the study's own program has")
+        raise StudyError("--front: there is no score yet, or only the study's own program can judge them")
     for trial in trials:
         model_path(study.folder, trial)  # before any is written
     folder.mkdir(parents=True, exist_ok=True)

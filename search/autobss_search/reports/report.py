@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..searchers import Searcher
-from ..spaces.described import is_told
+from ..studies.reading import can_encode
 from ..studies.records import Record
 
 
@@ -24,13 +24,13 @@ def ranked(records: Sequence[Record], direction: str = "maximize") -> list[Recor
 def front(searcher: Searcher, records: Sequence[Record]) -> list[Record]:
     """The trials of the searcher's front, the cheapest first.
 
-    None while there is no score, where the score is the only objective, or where only the study's program knows costs.
+    None while there is no score, where the score is the only objective, or where only the study's program can judge.
     """
-    unknown = searcher.cost is None or not is_told(searcher.space) or all(r.value is None for r in records)
-    if unknown:
+    scored = {r.code: r for r in reversed(records) if r.value is not None}
+    if not scored or not searcher.cost or not can_encode(searcher):
         return []
-    first = {r.code: r for r in reversed(records) if r.value is not None}
-    return [first[code] for code in searcher.front(r.observation for r in records if r.state != "waiting")]
+    costs = {code: r.costs[searcher.cost] for code, r in scored.items()}
+    return [scored[code] for code in searcher.front((r.observation for r in records if r.value is not None), costs)]
 
 
 def rounds(records: Sequence[Record], direction: str = "maximize") -> list[dict[str, Any]]:

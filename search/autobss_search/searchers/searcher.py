@@ -9,7 +9,7 @@ import itertools
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,6 +65,11 @@ def _pooled(same: list[Observation]) -> Observation:
 def place(observations: Iterable[Observation], round: int, pending: Sequence[Code]) -> int:
     """The place in the round of the next code: how many codes are pending, or evaluated and of this round."""
     return len(pending) + sum(o.round == round for o in observations)
+
+
+def _values(observations: Sequence[Observation]) -> np.ndarray:
+    """The codes as integers of shape (n, m)."""
+    return np.array([o.code.values for o in observations])
 
 
 class Searcher(ABC):
@@ -207,11 +212,12 @@ class Searcher(ABC):
         with threadpool_limits(1):
             return self._recommend(known)
 
-    def front(self, observations: Iterable[Observation]) -> list[Code]:
+    def front(self, observations: Iterable[Observation], costs: Mapping[Code, float] | None = None) -> list[Code]:
         """The evaluated codes that none other is taken to beat at its cost or less, the cheapest first.
 
         Args:
             observations: Those to judge by, in any order.
+            costs: Of each of their codes, where that was kept; as the space counts them when None.
 
         Raises:
             ValueError: If there is no score yet, or the score is the only objective.
@@ -223,9 +229,9 @@ class Searcher(ABC):
             raise ValueError("no score was told yet")
         with threadpool_limits(1):
             judged = self._judged(known)
-        costs = self._costs(np.array([o.code.values for o in known]))
-        on = np.flatnonzero(pareto_front(costs, judged))
-        return [known[i].code for i in on[np.lexsort((judged[on], costs[on]))]]
+        counted = np.array([costs[o.code] for o in known]) if costs else self._costs(_values(known))
+        on = np.flatnonzero(pareto_front(counted, judged))
+        return [known[i].code for i in on[np.argsort(counted[on], kind="stable")]]
 
     def confirm(self, observations: Iterable[Observation], n: int) -> list[Code]:
         """Which codes to score again, with other seeds, before the answer: the most promising, each once or twice.
@@ -242,7 +248,7 @@ class Searcher(ABC):
             return []
         with threadpool_limits(1):
             judged = self._judged(known)
-        layer = layers(self._costs(np.array([o.code.values for o in known])), judged) if self.cost else 0 * judged
+        layer = layers(self._costs(_values(known)), judged) if self.cost else 0 * judged
         order = np.lexsort((-judged, layer))[: -(-n // CONFIRMATIONS)].tolist()
         return [known[i].code for i in itertools.islice(itertools.cycle(order), n)]
 
