@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .PHONY: setup demo test test-slow test-long test-core test-pythons coverage lint format types cards benchmarks peers asynchronous \
-	distillation study stacking-bench width-bench clean
+	distillation fronts study stacking-bench width-bench clean
 
 setup: $(READY)
 
@@ -61,6 +61,9 @@ benchmarks: $(READY)  ## every figure that README states, but for the next two
 peers: $(READY)  ## AutoBSS beside other searchers, and under a latency: make peers TABLE=Results_MobileNet.json (hours; goes on where it was)
 	$(BIN)/python benchmarks/search_peers.py --table $(TABLE) --write
 	$(BIN)/python benchmarks/latency_budget.py --table $(TABLE) --write
+
+fronts: $(READY)  ## fronts of a score and a cost beside other searchers': make fronts TABLE=widths_plain (hours; goes on)
+	$(BIN)/python benchmarks/pareto_peers.py --table $(TABLE) --write
 
 asynchronous: $(READY)  ## rounds beside the asynchronous mode: make asynchronous TABLE=Results_MobileNet.json
 	$(BIN)/python benchmarks/asynchronous.py --table $(TABLE) --write

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from autobss_search import AutoBSS, Searcher
 from autobss_search.searchers.acquisition import select
+from autobss_search.searchers.autobss import Codes
 from autobss_search.searchers.searcher import Observation
 from autobss_search.searchers.surrogate import GaussianProcess, paper_process
 from autobss_zoo.codes import Code
@@ -48,9 +49,9 @@ class _PapersProcess(AutoBSS):
 class _PapersImprovement(AutoBSS):
     @override
     def _chosen(
-        self, process: GaussianProcess, x: np.ndarray, n: int, pending: np.ndarray, rng: np.random.Generator
+        self, process: GaussianProcess, seen: Codes, codes: Codes, n: int, rng: np.random.Generator
     ) -> list[int]:
-        return select(process, x, n, pending, rng)
+        return select(process, seen.candidates, n, seen.pending, rng)
 
 
 class _BestScore(AutoBSS):

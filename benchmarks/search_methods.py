@@ -1,8 +1,8 @@
 """The methods that benchmarks/search_peers.py compares: ours, and those of other libraries, with the same budget.
 
 Each takes a problem and a seed, spends `problem.budget` scores in rounds of `problem.batch` and returns its answer,
-ours that after each round. A peer is asked only for feasible codes that are new: what it cannot be told is rejected
-before it costs a score.
+ours that after each round, or where a cost is a second objective the codes of its front. A peer is asked only for
+feasible codes that are new: what it cannot be told is rejected before it costs a score.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from search_ablations import ABLATIONS
 from autobss_search import AutoBSS, LocalSearch, RandomSearch, RegularizedEvolution, Searcher, Session, Space
 from autobss_search.searchers.candidates import candidate_set
 from autobss_search.searchers.candidates import uniform as uniformly
+from autobss_search.searchers.front import pareto_front
 from autobss_search.spaces.uniform import uniform_code
 from autobss_zoo import Code
 
@@ -34,6 +35,7 @@ class Problem:
     rng: np.random.Generator
     batch: int = 16
     rounds: int = 4
+    cost: str | None = None  # the constraint that is an objective, too
     drawn: dict[Code, float] = field(default_factory=dict)
 
     @cached_property
@@ -55,6 +57,21 @@ class Problem:
             raise AssertionError(f"{code} was scored before, or the budget is spent")
         self.drawn[code] = self.draw(code)
         return self.drawn[code]
+
+    def told(self, code: Code) -> list[float]:
+        """The objectives of a code whose score was drawn."""
+        return [self.drawn[code], *([self.costs([code])[0]] if self.cost else [])]
+
+    def costs(self, codes: list[Code]) -> np.ndarray:
+        """The second objective of codes, shape (n,)."""
+        return self.space.costs(self.space.encode(codes))[self.cost or ""]
+
+    def answer(self, judged: dict[Code, float]) -> list[Code]:
+        """The code with the best score, or the codes of the front, as they were judged."""
+        if not self.cost:
+            return [max(judged, key=judged.__getitem__)]
+        codes = [*judged]
+        return [codes[i] for i in np.flatnonzero(pareto_front(self.costs(codes), np.array([*judged.values()])))]
 
     def is_new(self, row: np.ndarray) -> bool:
         """Whether a row of positions is feasible and not scored yet."""
@@ -101,13 +118,16 @@ def optuna_sampler(name: str, rejections: int) -> Method:
             sampler = optuna.samplers.TPESampler(
                 seed=seed, multivariate=True, constant_liar=True, n_startup_trials=problem.batch
             )
+        elif name == "nsga2":
+            sampler = optuna.samplers.NSGAIISampler(seed=seed, population_size=problem.batch)
         else:
             sampler = optuna.samplers.GPSampler(seed=seed, n_startup_trials=problem.batch)
-        study = optuna.create_study(direction="maximize", sampler=sampler)
+        study = optuna.create_study(
+            directions=["maximize", "minimize"] if problem.cost else ["maximize"], sampler=sampler
+        )
         space: dict[str, optuna.distributions.BaseDistribution] = {
             d.name: optuna.distributions.IntDistribution(0, len(d.choices) - 1) for d in problem.space.dimensions
         }
-        scored: dict[Code, float] = {}
         for n in problem.batches:
             batch: list[tuple[optuna.Trial, Code]] = []
             for _ in range(n):
@@ -126,9 +146,9 @@ def optuna_sampler(name: str, rejections: int) -> Method:
                     trial = study.ask(space)
                 batch.append((trial, code))
             for trial, code in batch:
-                scored[code] = problem.score(code)
-                study.tell(trial, scored[code])
-        return [max(scored, key=scored.__getitem__)]
+                problem.score(code)
+                study.tell(trial, problem.told(code))
+        return problem.answer(problem.drawn)
 
     return method
 

@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     from .executors.processes import LocalProcesses
     from .optuna_params import suggest_code
     from .optuna_sampler import AutoBSSSampler
-    from .searchers import AutoBSS, LocalSearch, Observation, RandomSearch, RegularizedEvolution, Searcher, Session
+    from .searchers import (
+        AutoBSS,
+        LocalSearch,
+        Observation,
+        Pareto,
+        RandomSearch,
+        RegularizedEvolution,
+        Searcher,
+        Session,
+    )
     from .spaces import Constraint, Dimension, Space, each, get_space, list_spaces, load_space, register_cost
     from .studies.recipe import SearchRecipe
     from .studies.study import Study
@@ -30,6 +39,7 @@ __all__ = [
     "LocalProcesses",
     "LocalSearch",
     "Observation",
+    "Pareto",
     "RandomSearch",
     "RegularizedEvolution",
     "SearchRecipe",

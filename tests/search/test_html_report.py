@@ -19,9 +19,9 @@ from test_search_cli import table
 from autobss_search import AutoBSS, Constraint, Space, get_space
 from autobss_search.command.cli import main
 from autobss_search.reports.html import write_html
-from autobss_search.reports.html_plots import pareto_front
 from autobss_search.reports.plots import refining_pairs
 from autobss_search.searchers import candidates
+from autobss_search.searchers.front import pareto_front
 from autobss_search.studies.journal import Entry, here, read_journal
 from autobss_search.studies.reading import read_records
 from autobss_search.studies.records import Record

@@ -21,7 +21,7 @@ from ..studies.records import Record
 from . import html_plots as plots
 from .html_plots import Figure, amount
 from .plots import LEAST, refiner, refining_pairs
-from .report import ranked, rounds
+from .report import front, ranked, rounds
 
 _LISTED = 500  # faults and failed trials
 _OUTCOMES = {"complete": "scored", "failed": "failed", "waiting": "waiting"}
@@ -169,8 +169,17 @@ def _trade_off(records: Sequence[Record], searcher: Searcher) -> str:
     if all(r.value is None for r in records):
         return _section(title, "No trial has a score yet.")
     note = "On the Pareto front are the codes that none beats at their cost or less."
-    figure = plots.trade_off(records, searcher.space.constraints, searcher.direction)
-    return _section(title, note, _plot("cost", figure))
+    answers = front(searcher, records)
+    constraints = sorted(searcher.space.constraints, key=lambda c: c.name != searcher.cost)  # the objective first
+    parts = [_plot("cost", plots.trade_off(records, constraints, searcher.direction, answers))]
+    if answers:
+        heads = ["code", "score", "round", "trial", *answers[0].costs]
+        rows = [[r.code, r.value, r.round + 1, str(r.number), *r.costs.values()] for r in answers]
+        parts += [
+            _heading("The searcher's front: score and " + html.escape(str(searcher.cost))),
+            _table("front", heads, rows),
+        ]
+    return _section(title, note, *parts)
 
 
 def _allocation(records: Sequence[Record], searcher: Searcher, answer: Code | None, setting: Setting | None) -> str:

@@ -17,6 +17,7 @@ from autobss_zoo.cost import Setting
 from autobss_zoo.families import Family
 from autobss_zoo.plots import COLOURS, labels_of
 
+from ..searchers.front import pareto_front
 from ..spaces.budgets import Constraint
 from ..studies.records import Record
 from .plots import Pairs, trend
@@ -76,11 +77,25 @@ def history(records: Sequence[Record], direction: str) -> Figure:
     }
 
 
-def trade_off(records: Sequence[Record], constraints: Sequence[Constraint], direction: str) -> Figure:
-    """Cost against score with the Pareto front and the budget; a button for each cost."""
+def trade_off(
+    records: Sequence[Record], constraints: Sequence[Constraint], direction: str, answers: Sequence[Record] = ()
+) -> Figure:
+    """Cost against score with the Pareto front of the scores and the budget; a button for each cost.
+
+    Args:
+        records: The trials.
+        constraints: On the costs.
+        direction: Of the score.
+        answers: The trials of the searcher's own front, if a cost is its objective.
+    """
     scored = [r for r in records if r.value is not None]
-    views = [_view(scored, constraint, direction) for constraint in constraints]
-    (all_x, front_x), (all_y, front_y) = views[0][0]["x"], views[0][0]["y"]
+    views = [_view(scored, constraint, direction, answers) for constraint in constraints]
+    (all_x, front_x, answers_x), (all_y, front_y, answers_y) = views[0][0]["x"], views[0][0]["y"]
+    own = {
+        **_points(answers_x, answers_y, answers),
+        "name": "the searcher's front",
+        "marker": {"size": 9, "symbol": "diamond", "color": COLOURS[3]},
+    }
     layout = _layout(yaxis=_axis("score"), **views[0][1])
     if len(views) > 1:
         layout |= {"updatemenus": [_buttons(constraints, views)], "margin": {**layout["margin"], "t": 80}}
@@ -94,18 +109,22 @@ def trade_off(records: Sequence[Record], constraints: Sequence[Constraint], dire
                 "line": {"color": COLOURS[3], "width": 1.5, "shape": "hv"},
                 "marker": {"size": 11, "symbol": "circle-open"},
             },
+            *([own] if answers else []),
         ],
         "layout": layout,
     }
 
 
-def _view(scored: Sequence[Record], constraint: Constraint, direction: str) -> tuple[Figure, Figure]:
-    """What one cost sets of the traces, all trials and the front, and of the layout."""
+def _view(
+    scored: Sequence[Record], constraint: Constraint, direction: str, answers: Sequence[Record]
+) -> tuple[Figure, Figure]:
+    """What one cost sets of the traces, all trials and the fronts, and of the layout."""
     cost = np.array([r.costs[constraint.name] for r in scored])
     score = np.array([r.value for r in scored], float)
     front = np.flatnonzero(pareto_front(cost, score, direction))
     front = front[np.argsort(cost[front], kind="stable")]
-    traces = {"x": [cost.tolist(), cost[front].tolist()], "y": [score.tolist(), score[front].tolist()]}
+    own = [[r.costs[constraint.name] for r in answers], [r.value for r in answers]]
+    traces = {"x": [cost.tolist(), cost[front].tolist(), own[0]], "y": [score.tolist(), score[front].tolist(), own[1]]}
     label = {"text": "budget", "textposition": "start", "textangle": 0, "xanchor": "right", "yanchor": "bottom"}
     line = {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "line": {"color": _GREY, "dash": "dot"}, "label": label}
     bounds = [b for b in (constraint.lower, constraint.upper) if 0 < b < np.inf]
@@ -121,25 +140,6 @@ def _buttons(constraints: Sequence[Constraint], views: Sequence[tuple[Figure, Fi
         for c, view in zip(constraints, views, strict=True)
     ]
     return {**place, **looks, "buttons": buttons}
-
-
-def pareto_front(cost: np.ndarray, score: np.ndarray, direction: str = "maximize") -> np.ndarray:
-    """Which points no other point equals or beats in both, and beats in one: lower cost, better score.
-
-    Args:
-        cost: Finite, of shape (n,).
-        score: Finite, of shape (n,).
-        direction: Whether to "maximize" or "minimize" the score.
-
-    Returns:
-        Booleans of shape (n,). Of points that are equal in both, all or none are on the front.
-    """
-    gain = score if direction == "maximize" else -score
-    order = np.lexsort((-gain, cost))
-    best = np.maximum.accumulate(gain[order])
-    steps = order[np.flatnonzero(np.diff(best, prepend=-np.inf) > 0)]
-    last = np.searchsorted(cost[steps], cost, side="right") - 1
-    return (cost == cost[steps][last]) & (gain == gain[steps][last])
 
 
 def allocation(family: Family, codes: Mapping[str, Code], setting: Setting | None) -> Figure:

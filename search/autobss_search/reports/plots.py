@@ -52,6 +52,32 @@ def plot_history(records: Sequence[Record], path: str | os.PathLike[str], direct
     save(figure, path)
 
 
+def plot_front(records: Sequence[Record], front: Sequence[Record], cost: str, path: str | os.PathLike[str]) -> None:
+    """Draw scores against a cost, and the front of both.
+
+    Args:
+        records: The trials.
+        front: Those of the front.
+        cost: The cost's name.
+        path: A file that ends in .png, .svg or .pdf.
+
+    Raises:
+        ValueError: If it ends otherwise.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    shown = {"trials": ("0.7", records), "the front, as the searcher judges it": (COLOURS[0], front)}
+    for label, (colour, some) in shown.items():
+        points = np.array([[r.costs[cost], r.value] for r in some if r.value is not None]).T
+        axes.plot(*points, "o", markersize=4, color=colour, label=label)
+    axes.set(xlabel=cost, ylabel="score")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    save(figure, path)
+
+
 class Pairs(NamedTuple):
     """Pairs of scored codes, each an array of shape (n,).
 

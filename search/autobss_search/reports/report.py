@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from ..searchers import Searcher
+from ..studies.reading import can_encode
 from ..studies.records import Record
 
 
@@ -17,6 +19,18 @@ def ranked(records: Sequence[Record], direction: str = "maximize") -> list[Recor
     """The scored trials, the best first; of equal ones the earlier."""
     sign = -1 if direction == "maximize" else 1
     return sorted((r for r in records if r.value is not None), key=lambda r: (sign * r.value, r.number))  # type: ignore[operator]
+
+
+def front(searcher: Searcher, records: Sequence[Record]) -> list[Record]:
+    """The trials of the searcher's front, the cheapest first.
+
+    None while there is no score, where the score is the only objective, or where only the study's program can judge.
+    """
+    scored = {r.code: r for r in reversed(records) if r.value is not None}
+    if not scored or not searcher.cost or not can_encode(searcher):
+        return []
+    costs = {code: r.costs[searcher.cost] for code, r in scored.items()}
+    return [scored[code] for code in searcher.front((r.observation for r in records if r.value is not None), costs)]
 
 
 def rounds(records: Sequence[Record], direction: str = "maximize") -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from .greedy import Greedy
 from .mcea import MCEA
 from .nes import NES
 from .nsga2 import NSGA2
+from .pareto import Pareto
 from .searcher import BATCH, Observation, Searcher
 from .session import Session
 
@@ -18,6 +19,7 @@ __all__ = [
     "Greedy",
     "LocalSearch",
     "Observation",
+    "Pareto",
     "RandomSearch",
     "RegularizedEvolution",
     "Searcher",

@@ -69,10 +69,14 @@ class Fantasies:
         gains = solve_triangular(lower, covariance, lower=True)
         normal = self._rng.standard_normal((len(indices), len(self.tau)))
         drawn = self.mean[:, indices] + (lower @ normal).T
-        self.tau = np.maximum(self.tau, drawn.max(axis=1, initial=-np.inf))
+        self._know(indices, drawn)
         self.mean += normal.T @ gains
         self.std = np.sqrt(np.maximum(self.std**2 - np.square(gains).sum(axis=0), 1e-12))
         self._gains = np.concatenate([self._gains, gains])
+
+    def _know(self, indices: Sequence[int], drawn: np.ndarray) -> None:
+        """Improve over what was drawn, of shape (draws, indices), from now on."""
+        self.tau = np.maximum(self.tau, drawn.max(axis=1, initial=-np.inf))
 
     def expected_improvement(self, indices: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Equation 8 at some candidates, all by default; shape (p,)."""
@@ -115,9 +119,23 @@ def select(
     """
     known = np.concatenate([_likely_best(process), pending]) if noisy else pending
     fantasies = Fantasies(process, np.concatenate([known, candidates]), rng, draws, noise_free=noisy)
-    if len(known):
-        fantasies.condition(range(len(known)))
-    taken = np.arange(len(known) + len(candidates)) < len(known)
+    return greedy(fantasies, len(known), n)
+
+
+def greedy(fantasies: Fantasies, known: int, n: int) -> list[int]:
+    """Choose codes one after the other by their expected improvement, each given those before.
+
+    Args:
+        fantasies: Of codes the first of which are known or pending; not conditioned on any.
+        known: How many these are.
+        n: How many of the others to choose.
+
+    Returns:
+        Indices into the others, in the order of choice.
+    """
+    if known:
+        fantasies.condition(range(known))
+    taken = np.arange(len(fantasies.std)) < known
     chosen: list[int] = []
     gains = fantasies.expected_improvement()
     for _ in range(n):
@@ -128,7 +146,7 @@ def select(
         worth = gains if told_apart else fantasies.mean.mean(axis=0)
         chosen.append(int(np.where(taken, -np.inf, worth).argmax()))
         taken[chosen[-1]] = True
-    return [index - len(known) for index in chosen]
+    return [index - known for index in chosen]
 
 
 def _lower(gains: np.ndarray, fantasies: Fantasies, taken: np.ndarray) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import ndtr
@@ -29,6 +29,14 @@ Hint = Callable[[list[Code]], Sequence[float]]
 _SURE = 0.95  # the probability that a code is better than the guess, from which on it is answered instead
 _HINTS = 512  # codes that a hint is asked for
 _EXPANSIONS, _EXPANDED = 2, 40  # local refinement of the candidates: how often, around how many codes
+
+
+class Codes(NamedTuple):
+    """What a choice is among and what it is given, each an array of codes of shape (n, m)."""
+
+    known: np.ndarray
+    candidates: np.ndarray
+    pending: np.ndarray
 
 
 class AutoBSS(Searcher):
@@ -182,7 +190,7 @@ class AutoBSS(Searcher):
         paper = self.preset == "paper"
         enough = 2 if round or paper else BATCH  # with so many known results the first round has a model, too
         if len(known) < enough or (round == 0 and paper):
-            first = [self._guess] if self._guess and self._guess.values not in out else []
+            first = [code for code in self._guesses if code.values not in out]
             pool = self._without(self._centers(self.candidates, round, np.eye(len(self._scale[0]))), out)
             # Codes of all sizes show the trend better than grown ones alone, which are all about as large: those at
             # even places of the round are grown, those at odd ones are not.
@@ -221,18 +229,30 @@ class AutoBSS(Searcher):
         for _ in range(0 if self.preset == "paper" else _EXPANSIONS):
             rows = np.concatenate([pool, self.space.encode(o.code for o in known)])
             mean, std = process.predict(self._seen(self.space.values(rows), weight, hinted))
-            best = rows[np.argsort(-(mean + 0.5 * std), kind="stable")[:_EXPANDED]]
+            best = rows[self._promising(rows, mean + 0.5 * std)]
             pool = np.unique(np.concatenate([pool, self._around(best, rng)]), axis=0)
         pool = self._without(self._centers(pool, round, weight), out)
-        x = self._seen(self.space.values(pool), weight, hinted)
-        waiting = self._seen(self._values(pending), weight, hinted)
-        return self.space.decode(pool[self._chosen(process, x, min(n, len(pool)), waiting, rng)])
+        codes = Codes(self._values(o.code for o in known), self.space.values(pool), self._values(pending))
+        seen = Codes(*(self._seen(values, weight, hinted) for values in codes))
+        return self.space.decode(pool[self._chosen(process, seen, codes, min(n, len(pool)), rng)])
+
+    def _promising(self, rows: np.ndarray, hopes: np.ndarray) -> np.ndarray:
+        """The indices of the candidates to look for others around, of which `hopes` of shape (n,) are held."""
+        return np.argsort(-hopes, kind="stable")[:_EXPANDED]
 
     def _chosen(
-        self, process: GaussianProcess, x: np.ndarray, n: int, pending: np.ndarray, rng: np.random.Generator
+        self, process: GaussianProcess, seen: Codes, codes: Codes, n: int, rng: np.random.Generator
     ) -> list[int]:
-        """Which candidates to evaluate; as of `select`."""
-        return select(process, x, n, pending, rng, noisy=self.preset != "paper")
+        """Which of the candidates to evaluate, in the order of choice.
+
+        Args:
+            process: The posterior process.
+            seen: The codes as it sees them.
+            codes: The same as integers.
+            n: How many to choose.
+            rng: Source of the Monte Carlo draws.
+        """
+        return select(process, seen.candidates, n, seen.pending, rng, noisy=self.preset != "paper")
 
     def _learned(self, observations: list[Observation]) -> list[Observation]:
         """The scored observations, or those that represent them where there are very many."""
@@ -311,6 +331,11 @@ class AutoBSS(Searcher):
     def _guess(self) -> Code | None:
         """The code that is good unless scores say otherwise."""
         return uniform_code(self.space) if self.guess else None
+
+    @property
+    def _guesses(self) -> list[Code]:
+        """The codes to score first."""
+        return [self._guess] if self._guess else []
 
 
 def _scores(known: list[Observation]) -> np.ndarray:

@@ -14,7 +14,17 @@ from .searcher import BATCH, Observation, Searcher
 
 
 class RandomSearch(Searcher):
-    """Codes drawn uniformly from the space: "a hard baseline to beat" (AutoBSS, section 4.1)."""
+    """Codes drawn uniformly from the space: "a hard baseline to beat" (AutoBSS, section 4.1).
+
+    Args:
+        space: The codes that may be searched.
+        direction, seed: As of `Searcher`.
+        cost: The name of the constraint whose cost is a second objective, if there is one: the answer is a front then.
+    """
+
+    def __init__(self, space: Space, direction: str = "maximize", seed: int = 0, cost: str | None = None) -> None:
+        super().__init__(space, direction, seed)
+        self._trade(cost)
 
     def _propose(
         self, observations: list[Observation], round: int, n: int, pending: list[Code], rng: np.random.Generator

@@ -6,20 +6,23 @@
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from autobss_zoo.codes import Code
-from autobss_zoo.errors import AutoBSSWarning
+from autobss_zoo.errors import AutoBSSWarning, shown
 
 from ..errors import SpaceError
+from ..spaces.budgets import Constraint
 from ..spaces.space import Space
 from . import candidates
+from .front import layers, pareto_front
 
 BATCH = 16
 CONFIRMATIONS = 2  # of each of the best codes
@@ -64,6 +67,11 @@ def place(observations: Iterable[Observation], round: int, pending: Sequence[Cod
     return len(pending) + sum(o.round == round for o in observations)
 
 
+def _values(observations: Sequence[Observation]) -> np.ndarray:
+    """The codes as integers of shape (n, m)."""
+    return np.array([o.code.values for o in observations])
+
+
 class Searcher(ABC):
     """Proposes codes from scores. Holds no scores, files, processes or networks.
 
@@ -83,6 +91,9 @@ class Searcher(ABC):
     """Whether rounds are a search's own steps, of which each needs all scores of those before it: no round is filled up
     with random codes, and a search has an end."""
 
+    #: The cost that is an objective beside the score, by its constraint's name; None where the score is the only one.
+    cost: str | None = None
+
     def __init__(self, space: Space, direction: str = "maximize", seed: int = 0) -> None:
         if direction not in DIRECTIONS:
             raise ValueError(f"direction: expected {' or '.join(DIRECTIONS)}, got {direction!r}")
@@ -94,7 +105,8 @@ class Searcher(ABC):
 
     def settings(self) -> dict[str, Any]:
         """What makes two searchers over the same space propose the same codes, as plain values."""
-        return {"searcher": type(self).__name__, "direction": self.direction, "seed": self.seed}
+        settings = {"searcher": type(self).__name__, "direction": self.direction, "seed": self.seed}
+        return {**settings, "cost": self.cost} if self.cost else settings
 
     def kept(self, observations: list[Observation], round: int) -> dict[str, Callable[[], np.ndarray]]:
         """What a study keeps before the proposals of a round, so that a resumed one need not compute it anew.
@@ -190,7 +202,7 @@ class Searcher(ABC):
         return max(scored, key=lambda o: self.signed(o.value))  # type: ignore[arg-type]
 
     def recommend(self, observations: Iterable[Observation]) -> Code:
-        """The searcher's answer: one of the evaluated codes. Here the one with the best score.
+        """The searcher's answer: one of the evaluated codes. Here the one with the best score; of a front the last one.
 
         Args:
             observations: Those to judge by, in any order.
@@ -201,12 +213,35 @@ class Searcher(ABC):
         known = [o for o in pooled(observations) if o.value is not None]
         if not known:
             raise ValueError("no score was told yet")
+        if self.cost:
+            return self.front(known)[-1]
         with threadpool_limits(1):
             return self._recommend(known)
 
     def recommendations(self, observations: Iterable[Observation]) -> list[Code]:
         """The searcher's answers; here the one of `recommend`."""
         return [self.recommend(observations)]
+
+    def front(self, observations: Iterable[Observation], costs: Mapping[Code, float] | None = None) -> list[Code]:
+        """The evaluated codes that none other is taken to beat at its cost or less, the cheapest first.
+
+        Args:
+            observations: Those to judge by, in any order.
+            costs: Of each of their codes, where that was kept; as the space counts them when None.
+
+        Raises:
+            ValueError: If there is no score yet, or the score is the only objective.
+        """
+        if not self.cost:
+            raise ValueError("front: the score is the only objective of this search")
+        known = [o for o in pooled(observations) if o.value is not None]
+        if not known:
+            raise ValueError("no score was told yet")
+        with threadpool_limits(1):
+            judged = self._judged(known)
+        counted = np.array([costs[o.code] for o in known]) if costs else self._costs(_values(known))
+        on = np.flatnonzero(pareto_front(counted, judged))
+        return [known[i].code for i in on[np.argsort(counted[on], kind="stable")]]
 
     def confirm(self, observations: Iterable[Observation], n: int) -> list[Code]:
         """Which codes to score again, with other seeds, before the answer: the most promising, each once or twice.
@@ -222,8 +257,33 @@ class Searcher(ABC):
         if not known:
             return []
         with threadpool_limits(1):
-            order = np.argsort(-self._judged(known), kind="stable")[: -(-n // CONFIRMATIONS)].tolist()
+            judged = self._judged(known)
+        layer = layers(self._costs(_values(known)), judged) if self.cost else 0 * judged
+        order = np.lexsort((-judged, layer))[: -(-n // CONFIRMATIONS)].tolist()
         return [known[i].code for i in itertools.islice(itertools.cycle(order), n)]
+
+    def _trade(self, cost: str | None) -> None:
+        """Make a cost the second objective, if one is given.
+
+        Raises:
+            SpaceError: If the space does not bound it from above.
+        """
+        bounded = [c.name for c in self.space.constraints if c.upper < math.inf]
+        if cost is not None and cost not in bounded:
+            known = " or ".join(bounded) or "there is none"
+            raise SpaceError(
+                f"objectives: expected a cost that the budget bounds from above ({known}), got {shown(cost)}"
+            )
+        self.cost = cost
+
+    @property
+    def _bound(self) -> Constraint:
+        """The constraint on the second objective."""
+        return next(c for c in self.space.constraints if c.name == self.cost)
+
+    def _costs(self, codes: np.ndarray) -> np.ndarray:
+        """The second objective of codes of shape (n, m), shape (n,)."""
+        return self._bound.costs(codes)
 
     def _judged(self, known: list[Observation]) -> np.ndarray:
         """How good codes are taken to be by what is known, larger is better, shape (n,). Here their scores."""

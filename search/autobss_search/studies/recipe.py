@@ -24,11 +24,12 @@ from ..searchers import (
     AutoBSS,
     Greedy,
     LocalSearch,
+    Pareto,
     RandomSearch,
     RegularizedEvolution,
     Searcher,
 )
-from ..spaces.budgets import parse_budget
+from ..spaces.budgets import COSTS, parse_budget
 from ..spaces.declared import list_spaces, read_space
 from ..spaces.space import Space
 from ..spaces.uniform import uniform_code
@@ -44,9 +45,11 @@ SEARCHERS: dict[str, Any] = {
     "nes": NES,
     "mcea": MCEA,
 }
+FRONTS: dict[str, Any] = {"autobss": Pareto, "nsga2": NSGA2, "random": RandomSearch}
+"""Those of a score and a cost."""
 
 
-_NO_OPTIONS = {"space", "seed", "hint"}
+_NO_OPTIONS = {"space", "seed", "hint", "cost"}
 """What searchers take that a recipe says otherwise."""
 
 _SHORT = {"training": "base", "table": "file", "surrogate": "file"}
@@ -84,6 +87,8 @@ class SearchRecipe(BaseModel):
             registered by `register_evaluator`. `training: ...`, `table: ...` and `surrogate: ...` are short for these.
         searcher: autobss, paper, random, evolution, local, nsga2, greedy, nes or mcea.
         options: Settings of the searcher's own, as its class takes them: {population: 50} of nsga2.
+        objectives: What is searched for: the score, and beside it a cost that the budget bounds, [score, macs]; then
+            the answer is a front, and the searcher autobss, nsga2 or random.
         rounds, batch, seed: Of the search.
         enqueue: Codes to score in the first round. When left out, the uniformly rescaled hand-made network: at the
             hand-made network's own cost that network itself. "none" scores none, and does not trust it either. "prior"
@@ -103,6 +108,7 @@ class SearchRecipe(BaseModel):
     budget: dict[str, Any] = {}
     searcher: Text = "autobss"
     options: dict[str, Any] = {}
+    objectives: tuple[Text, ...] = ("score",)
     rounds: Count = Field(4, le=100_000)
     batch: Count = Field(BATCH, le=10_000)
     seed: Seed = 0
@@ -129,6 +135,7 @@ class SearchRecipe(BaseModel):
         known = inspect.signature(SEARCHERS[self.searcher]).parameters.keys() - _NO_OPTIONS
         if odd := self.options.keys() - known:
             raise ValueError(f"options: {shown(min(odd))}: {did_you_mean(min(odd), known)}")
+        self._check_objectives()
         if self.supernet is not None and self.searcher != "autobss":
             raise ValueError(f"supernet: is a hint for the searcher autobss, not {self.searcher}")
         if self.enqueue == "prior" and self.score["kind"] != "supernet":
@@ -136,6 +143,19 @@ class SearchRecipe(BaseModel):
         if self.confirm >= (scores := self.rounds * self.batch):
             raise ValueError(f"confirm: expected fewer than the {scores} scores of the rounds, got {self.confirm}")
         return self
+
+    def _check_objectives(self) -> None:
+        score, *costs = self.objectives or ("",)
+        if score != "score" or len(costs) > 1:
+            raise ValueError(f"objectives: expected [score] or [score, a cost], got {shown(list(self.objectives))}")
+        if not costs:
+            return
+        if costs[0] not in COSTS:
+            raise ValueError(f"objectives: {shown(costs[0])}: {did_you_mean(costs[0], COSTS)}")
+        if self.searcher not in FRONTS:
+            raise ValueError(f"objectives: a cost is for the searcher {' or '.join(FRONTS)}, not {self.searcher}")
+        if self.supernet is not None:
+            raise ValueError("supernet: is a hint where the score is the only objective")
 
     @classmethod
     def load(cls, source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> SearchRecipe:
@@ -167,8 +187,11 @@ class SearchRecipe(BaseModel):
     def dump(self) -> str:
         """The recipe as YAML that means the same in any folder and after a space's file has changed."""
         values = {name: value for name, value in self.model_dump().items() if value}
-        if isinstance(self.enqueue, tuple):
-            values["enqueue"] = list(self.enqueue)
+        for name in ("enqueue", "objectives"):
+            if isinstance(values.get(name), tuple):
+                values[name] = list(values[name])
+        if len(self.objectives) == 1:
+            del values["objectives"]
         values["score"] = {"kind": self.score["kind"], **self.make_evaluator().to_recipe()}
         if self.supernet is not None:
             values["supernet"] = EVALUATORS.find("supernet").from_recipe(self.supernet, None).to_recipe()
@@ -199,6 +222,8 @@ class SearchRecipe(BaseModel):
             options["hint"] = EVALUATORS.find("supernet").from_recipe(self.supernet, models)
         space = self.make_space()
         try:
+            if self.objectives[1:]:
+                return FRONTS[self.searcher](space, cost=self.objectives[1], seed=self.seed, **options)
             return SEARCHERS[self.searcher](space, seed=self.seed, **options)
         except (TypeError, ValueError) as error:
             if not self.options:

@@ -166,6 +166,14 @@ class Study:
         """
         return self.searcher.recommendations(r.observation for r in self.records if r.state != "waiting")
 
+    def front(self) -> list[Code]:
+        """The searcher's answers where a cost is an objective beside the score, the cheapest first.
+
+        Raises:
+            ValueError: If there is no score yet, or the score is the only objective.
+        """
+        return self.searcher.front(r.observation for r in self.records if r.state != "waiting")
+
     @property
     def best_folder(self) -> Path:
         """The folder of the answer's trained network.
