@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from test_searchers import (  # noqa: F401  # these are collected here, too: wit
 
 from autobss_search import (
     Constraint,
+    Dimension,
     Observation,
     Pareto,
     RandomSearch,
@@ -51,7 +53,7 @@ from autobss_search.searchers.nsga2 import _distances
 from autobss_search.searchers.pareto import Fronts
 from autobss_search.searchers.surrogate import GaussianProcess, SquaredExponential
 from autobss_search.studies.reading import StudyFolder
-from autobss_zoo.errors import RecipeError
+from autobss_zoo.errors import AutoBSSWarning, RecipeError
 from autobss_zoo.yaml_text import parse_yaml
 from conftest import exports
 from study_script import DIMENSIONS, area, easy
@@ -317,6 +319,20 @@ def test_a_recipe_makes_each_searcher_of_fronts():
         alone = SearchRecipe.load({**values, "objectives": ["score"], "searcher": name})
         assert alone.make_searcher().cost is None
         assert "objectives" not in alone.dump()
+
+
+def test_a_space_that_is_used_up_says_so(make):
+    cost = Constraint("area", 9.0, area)
+    session = Session(make(Space("tiny2", [Dimension("W1", (1, 2, 3)), Dimension("W2", (1, 2, 3))], [cost])))
+    for n in (5, 16):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AutoBSSWarning)
+            codes = session.ask(n)
+        for code in codes:
+            session.tell(code, float(sum(code.values)))
+    assert len(session.observations) == 9
+    with pytest.raises(SpaceError, match="all codes of the space were asked for: 9"):
+        session.ask(1)
 
 
 def test_scores_that_are_worst_everywhere_leave_a_front():

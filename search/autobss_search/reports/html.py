@@ -170,6 +170,8 @@ def _trade_off(records: Sequence[Record], searcher: Searcher) -> str:
         return _section(title, "No trial has a score yet.")
     note = "On the Pareto front are the codes that none beats at their cost or less."
     answers = front(searcher, records)
+    if answers:
+        note += " The searcher's front is that of the scores as it judges them, without their luck."
     constraints = sorted(searcher.space.constraints, key=lambda c: c.name != searcher.cost)  # the objective first
     parts = [_plot("cost", plots.trade_off(records, constraints, searcher.direction, answers))]
     if answers:

@@ -94,7 +94,7 @@ def trade_off(
     own = {
         **_points(answers_x, answers_y, answers),
         "name": "the searcher's front",
-        "marker": {"size": 9, "symbol": "diamond", "color": COLOURS[3]},
+        "marker": {"size": 9, "symbol": "diamond", "color": COLOURS[4]},
     }
     layout = _layout(yaxis=_axis("score"), **views[0][1])
     if len(views) > 1:

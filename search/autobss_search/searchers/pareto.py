@@ -12,6 +12,7 @@ are noisy, so that the front is not known either: it is that of f in each Monte 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -21,6 +22,7 @@ from typing_extensions import override
 
 from autobss_zoo.codes import Code
 
+from ..errors import SpaceError
 from ..spaces.space import Space
 from ..spaces.uniform import uniform_code
 from . import candidates
@@ -84,7 +86,8 @@ class Pareto(AutoBSS):
     """AutoBSS's default for the front of a score and a cost, such as MACs or predicted latency.
 
     Codes are chosen by the expected improvement of the hypervolume up to the bound on the cost (`Fronts`), among
-    candidates grown to each of several bounds. The front is that of posterior means among the evaluated codes.
+    candidates grown to each of several bounds. The reference point is that bound and the score that the cheapest code
+    is expected to have. The front is that of posterior means among the evaluated codes.
 
     Args:
         space: The codes that may be searched, whose budget bounds the cost from above.
@@ -114,13 +117,15 @@ class Pareto(AutoBSS):
         names = ("searcher", "cost", "direction", "seed", "n_candidates", "guess")
         return {name: value for name, value in super().settings().items() if name in names}
 
-    def _under(self, share: float) -> Space:
-        """The codes whose cost is in so much of the range from the cheapest code's to the bound."""
-        lowest, highest = self._range
-        upper = lowest + share * (highest - lowest)
-        return self.space.under(
-            *(replace(c, upper=upper) if c.name == self.cost else c for c in self.space.constraints)
-        )
+    @cached_property
+    def _levels(self) -> list[Space]:
+        """The space, and then it under lower bounds on the cost, which lie evenly down to the cheapest code's."""
+        (lowest, highest), out = self._range, [self.space]
+        for share in np.linspace(1, 0, _LEVELS, endpoint=False)[1:].tolist():
+            bound = replace(self._bound, upper=lowest + share * (highest - lowest))
+            with suppress(SpaceError):  # where costs do not grow with size, not all codes are found that are there
+                out.append(self.space.under(*(bound if c.name == self.cost else c for c in self.space.constraints)))
+        return out
 
     @cached_property
     def _range(self) -> tuple[float, float]:
@@ -131,17 +136,14 @@ class Pareto(AutoBSS):
     def candidates(self) -> np.ndarray:
         """The candidate set, as of `AutoBSS`, grown to bounds on the cost that lie evenly up to the space's."""
         rng, parts = np.random.default_rng(self.seed), [self.space.smallest()]
-        for share in np.linspace(0, 1, _LEVELS + 1)[1:].tolist():
-            space = self._under(share)
+        for space in self._levels:
             parts.append(candidates.grow(space, candidates.uniform(space, self.n_candidates // _LEVELS, rng), rng))
         return np.unique(np.concatenate(parts), axis=0)
 
     @property
     def _guesses(self) -> list[Code]:
-        if not self.guess:
-            return []
-        shares = np.linspace(1, 0, _GUESSES, endpoint=False).tolist()
-        return list(dict.fromkeys(code for share in shares if (code := uniform_code(self._under(share)))))
+        spaces = self._levels[:: _LEVELS // _GUESSES] if self.guess else []
+        return list(dict.fromkeys(code for space in spaces if (code := uniform_code(space))))
 
     @override
     def _promising(self, rows: np.ndarray, hopes: np.ndarray) -> np.ndarray:
@@ -157,13 +159,14 @@ class Pareto(AutoBSS):
     def _chosen(
         self, process: GaussianProcess, seen: Codes, codes: Codes, n: int, rng: np.random.Generator
     ) -> list[int]:
+        if not n:
+            return []
         mean, std = process.predict(seen.known)
-        costs = self._costs(codes.known)
-        likely = np.sort(np.lexsort((-mean, layers(costs, mean + 2 * std, _LIKELY)))[:_LIKELY])
-        lowest, highest = self._range
+        likely = np.lexsort((-mean, layers(self._costs(codes.known), mean + 2 * std, _LIKELY)))[:_LIKELY]
         everything = np.concatenate([seen.known[likely], seen.pending, seen.candidates])
-        costs = np.concatenate([costs[likely], self._costs(codes.pending), self._costs(codes.candidates)])
+        costs = self._costs(np.concatenate([codes.known[likely], codes.pending, codes.candidates]))
+        lowest, highest = self._range
         scaled = (costs - lowest) / ((highest - lowest) or 1.0)
-        least = process.predict(seen.candidates[[self._costs(codes.candidates).argmin()]])[0][0]
-        fantasies = Fronts(process, everything, scaled, float(least), rng)
+        least = process.predict(everything[[costs.argmin()]])[0].item()
+        fantasies = Fronts(process, everything, scaled, least, rng)
         return greedy(fantasies, len(likely) + len(seen.pending), n)
