@@ -111,8 +111,8 @@ def main() -> int:
             plot(name, hierarchical, uniform, Path(__file__).parent / "results" / f"scalenet_space_{space}.png")
     title = (
         f"# MACs of ScaleNet's spaces: {options.draws:,} networks by each sampling\n\nMACs are exact; the paper's "
-        "counter rounds odd sides down and is up to 4% lower on the mean. Target: the stage that the fewest networks cost "
-        "nearly as much as it should, within 15%, has more of them hierarchically than uniformly."
+        "counter rounds odd sides down and is up to 4% lower on the mean. Target: the stage that the fewest networks "
+        "cost nearly as much as it should, within 15%, has more of them hierarchically than uniformly."
     )
     header = ["space", "scaling stage", "mean, M", "deviation, M", "to 2^j base", "near it", "near it, uniformly"]
     return report(__file__, title, header, rows, met, options)
