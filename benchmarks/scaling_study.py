@@ -67,12 +67,12 @@ class Scale(NamedTuple):
 
 
 FULL = Scale(
-    {"train_images": 20000, "epochs": 6, "batch_size": 64, "learning_rate": 0.2},
+    {"train_images": 20000, "epochs": 6, "batch_size": 64, "learning_rate": 0.2, "holdout": 0.05},
     {"train_images": 12000, "epochs": 2},
     400, 1000, 16, {"bases": 5, "iterations": 2, "population": 10, "generations": 4}, 3, 2,
 )  # fmt: skip
 SMOKE = Scale(
-    {"train_images": 600, "epochs": 1, "batch_size": 64, "learning_rate": 0.2},
+    {"train_images": 600, "epochs": 1, "batch_size": 64, "learning_rate": 0.2, "holdout": 0.01},
     {"train_images": 300, "epochs": 1},
     12, 60, 3, {"bases": 2, "iterations": 1, "population": 3, "generations": 2}, 1, 1,
 )  # fmt: skip
