@@ -64,7 +64,8 @@ class Scale(NamedTuple):
     """How much is done.
 
     Attributes:
-        images: Of trainings, from which a tenth is kept for scores while the shared network is trained.
+        images: Of trainings.
+        holdout: The share of all images that is kept apart for scores while the shared network is trained.
         epochs: Of trainings; a quarter of the shared network's.
         scored, calibration: Images that scores and statistics are taken of.
         rounds, batch: Of searches.
@@ -74,6 +75,7 @@ class Scale(NamedTuple):
     """
 
     images: int
+    holdout: float
     epochs: int
     scored: int
     calibration: int
@@ -84,8 +86,8 @@ class Scale(NamedTuple):
     blocks: int | None
 
 
-FULL = Scale(24000, 4, 1000, 512, 12, 24, 3, 5.0, None)
-SMOKE = Scale(600, 4, 60, 64, 2, 6, 1, 0.2, 100)
+FULL = Scale(24000, 0.1, 4, 1000, 512, 12, 24, 3, 5.0, None)
+SMOKE = Scale(600, 0.01, 4, 60, 64, 2, 6, 1, 0.2, 100)
 
 
 def training(scale: Scale) -> dict[str, Any]:
@@ -96,8 +98,8 @@ def training(scale: Scale) -> dict[str, Any]:
 def evaluator(scale: Scale, folder: Path) -> SupernetScore:
     """The scores of the weight-sharing network."""
     recipe = {
-        **training(scale), "task": "supernet", "space": SPACES[WHOLE], "principle": "unilateral", "holdout": 0.1 if scale.images > 6000 else 0.01,
-        "epochs": scale.epochs // 4, "warmup_epochs": 0.25,
+        **training(scale), "task": "supernet", "space": SPACES[WHOLE], "principle": "unilateral",
+        "holdout": scale.holdout, "epochs": scale.epochs // 4, "warmup_epochs": 0.25,
     }  # fmt: skip
     return SupernetScore(recipe, str(folder), images=scale.scored, calibration=scale.calibration)
 
@@ -214,8 +216,8 @@ def main() -> int:
             f"Test accuracies in percent of {scale.seeds} trainings from scratch each, with 95% intervals, and costs. "
             f"Bounds are shares of the hand-made network's: `{HAND_MADE}`, {own / 1e3:.0f}K MACs, "
             f"{milliseconds[str(HAND_MADE)]:.3f} ms in ONNX Runtime on one thread, {mean(trained[HAND_MADE])}%. "
-            f"Searches are of {scale.rounds} x {scale.batch} scores on a network of {scale.epochs // 4} epochs. Target: "
-            "the best searched network is better than the best rescaled one, on the mean of budgets "
+            f"Searches are of {scale.rounds} x {scale.batch} scores on a network of {scale.epochs // 4} epochs. "
+            "Target: the best searched network is better than the best rescaled one, on the mean of budgets "
             f"({np.mean(gains):+.2f} points).",
             "",
             *lines,
