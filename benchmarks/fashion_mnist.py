@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from machine import machine
-from scipy.stats import t as student
+from trainings import accuracies, interval
 
 from autobss_search.evaluators.training import Training, model_folder
-from autobss_search.executors import InProcess, Job
+from autobss_search.executors import InProcess
 from autobss_search.executors.processes import LocalProcesses
 from autobss_search.reports.plots import plot_history
 from autobss_search.reports.report import to_csv
@@ -94,14 +94,7 @@ def run(
             results.mkdir(parents=True, exist_ok=True)
             (results / f"{backbone}_{scale}_{name}.csv").write_text(to_csv(study.records), encoding="utf-8")
             plot_history(study.records, results / f"{backbone}_{scale}_{name}.png")
-    trained = Training(final, str(folder / "final"))
-    jobs = [Job(i, code, s) for i, (code, s) in enumerate((c, s) for s in SEEDS for c in codes.values())]
-    found: dict[Code, list[float]] = {code: [] for code in codes.values()}
-    for outcome in executor.outcomes(trained, jobs):
-        if outcome.value is None:
-            raise RuntimeError(f"{jobs[outcome.id]}: {outcome.error}")
-        found[jobs[outcome.id].code].append(outcome.value)
-        print(f"{jobs[outcome.id].code} seed {jobs[outcome.id].seed}: {outcome.value:.2f}%", flush=True)
+    found = accuracies(final, folder / "final", codes.values(), SEEDS, workers)
     for name, code in codes.items():
         yield Result(name, code, found[code], scores[name])
 
@@ -134,11 +127,6 @@ def describe(search: str, final: str) -> str:
         f" images, scored on {held_out:,} held-out ones. Then trainings of {trained.epochs}"
         f" epochs on {trained.prepare().train_indices.numel():,} training images (`{final}`), each tested once."
     )
-
-
-def interval(values: list[float]) -> float:
-    """Half the width of the mean's 95% confidence interval (Student's t)."""
-    return float(student.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5
 
 
 def main() -> None:

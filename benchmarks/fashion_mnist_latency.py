@@ -14,8 +14,9 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from fashion_mnist import BACKBONES, ROOT, describe, interval, recipes, run
+from fashion_mnist import BACKBONES, ROOT, describe, recipes, run
 from machine import machine
+from trainings import interval
 
 from autobss_search.command.cli import main as autobss
 from autobss_search.evaluators.training import Training
