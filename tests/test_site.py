@@ -179,6 +179,7 @@ def test_a_methods_page_says_what_is_asked_and_its_figures_stand_where_they_were
 def test_a_main_page_is_shown(browser, served, page, width, tmp_path):
     visit(browser, f"{served}/{page}.html", width)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert browser.execute_script("return innerWidth") == width  # a phone would zoom out of what is wider
     assert len(text(browser, "h1")) > 3
     picture = np.asarray(Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("L"), float)
     assert picture.shape == (900, width)

@@ -38,6 +38,7 @@ LISTS = {
 
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 _FENCE = re.compile(r"^```python module$", re.MULTILINE)
+_PARTS = re.compile(r"^(## |::: )", re.MULTILINE)
 _NAME = re.compile(r"^\| `(\w+)` \|", re.MULTILINE)
 _STYLE = re.compile(r"<style.*?</style>", re.DOTALL)  # of pandas' tables, which get the site's looks
 _TABLE = re.compile(r"<table[^>]*>")
@@ -68,8 +69,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turn links to folders to their lists, drop those to what the site has not, and link the zoo's names to cards."""
+    """Turn links to folders to their lists, drop those to what the site has not, and link the zoo's names to cards.
+
+    A page of a table alone gets the whole width.
+    """
     here = posixpath.dirname(page.file.src_uri)
+    if not _PARTS.search(markdown):
+        page.meta["hide"] = ["toc"]
 
     def turned(match: re.Match[str]) -> str:
         picture, text, target, anchor = match.groups()
