@@ -150,38 +150,16 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _show_comparison(comparison: Comparison) -> None:
-    studies: list[list[Any]] = []
-    for side in comparison.sides:
-        budget = "; ".join(f"{name} {bounds}" for name, bounds in side.budget.items()) or "none"
-        scored = f"{side.states['complete']:,} of {side.planned:,}"
-        best = None if side.best is None else side.best.value
-        studies.append([side.name, side.method, side.seed, budget, scored, side.states["failed"], best, side.seconds])
-    heads = ["study", "searcher", "seed", "budget", "scored", "failed", "best", "seconds"]
-    _print_table("Studies", heads, studies)
-    answers = [
-        [
-            side.name,
-            side.answer,
-            side.answers_score,
-            *((side.found[0].costs if side.found else {}).get(c) for c in costs),
-        ]
-        for costs in [comparison.costs]
-        for side in comparison.sides
-        if side.answer is not None
-    ]
-    _print_table("Answers", ["study", "code", "score", *comparison.costs], answers)
-    spreads = [
-        [group.name, len(group.sides), *(f"{mean:.6g} ± {deviation:.2g}" for mean, deviation in spread.values())]
-        for group in comparison.groups
-        if len(spread := group.spread()) == 2
-    ]
-    _print_table("Over seeds, ± standard deviation", ["recipe", "studies", "best", "answer's score"], spreads)
-    differences = [
-        [key if first else "", value, ", ".join(names)]
-        for key, values in comparison.differences.items()
-        for first, (value, names) in zip((True, *[False] * len(values)), values.items(), strict=False)
-    ]
-    _print_table("What differs", ["setting", "value", "studies"], differences)
+    from ..reports import comparison_tables as tables
+
+    for title, (heads, rows) in {
+        "Studies": tables.studies(comparison),
+        "Answers": tables.answers(comparison),
+        "Over seeds, ± standard deviation": tables.seeds(comparison),
+        "What differs": tables.differences(comparison),
+    }.items():
+        if rows:
+            _print_table(title, heads, rows)
     for note in comparison.notes:
         print(note)
 
@@ -190,13 +168,10 @@ def _print_table(title: str, heads: list[str], rows: list[list[Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    if not rows:
-        return
     table = Table(title=title)
-    for head, column in zip(heads, zip(*rows, strict=True), strict=True):
-        table.add_column(
-            head, justify="right" if any(isinstance(v, (int, float)) for v in column) else "left", overflow="fold"
-        )
+    for head, *column in zip(heads, *rows, strict=True):
+        numbers = any(isinstance(value, (int, float)) for value in column)
+        table.add_column(head, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(_figure(value)) for value in row))
     print_rich(table)

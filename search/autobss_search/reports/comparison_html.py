@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
+from . import comparison_tables as tables
 from . import html_plots as plots
 from .comparison import Comparison
-from .html_plots import amount
 from .page import drawn, duration, section, table, terms, write_page
 
 
@@ -34,7 +34,7 @@ def _facts(comparison: Comparison) -> str:
         "Studies": f"{len(sides)} of {len(comparison.groups)} recipes",
         "Scores": f"{sum(side.states['complete'] for side in sides):,}, to {comparison.direction}",
         "Scoring in all": duration(sum(side.seconds for side in sides)),
-        "To keep in mind": " ".join(comparison.notes) or "The studies differ in nothing but their searchers and seeds.",
+        "To keep in mind": " ".join(comparison.notes) or "The studies score alike, in one space under one budget.",
     }
     return terms(facts)
 
@@ -53,13 +53,10 @@ def _curves(comparison: Comparison) -> str:
 
 
 def _answers(comparison: Comparison) -> str:
-    found = [side for side in comparison.sides if side.answer is not None]
-    if not found:
+    if not (found := tables.answers(comparison)).rows:
         return section("Answers", "No study has an answer yet.")
-    costs = comparison.costs
-    rows = [[s.name, s.answer, s.answers_score, *(s.answers_costs.get(name) for name in costs)] for s in found]
     note = "What the searchers recommend, with the mean of its scores: in the search, and not of a test."
-    return section("Answers", note, table("answers", ["study", "code", "score", *costs], rows))
+    return section("Answers", note, table("answers", *found))
 
 
 def _fronts(comparison: Comparison) -> str:
@@ -71,41 +68,17 @@ def _fronts(comparison: Comparison) -> str:
 
 
 def _seeds(comparison: Comparison) -> str:
-    rows = [
-        [group.name, len(group.sides), *(f"{amount(m)} ± {d:.2g}" for m, d in spread.values())]
-        for group in comparison.groups
-        if len(spread := group.spread()) == 2
-    ]
-    if not rows:
+    if not (found := tables.seeds(comparison)).rows:
         return ""
-    note = "Means and standard deviations over the studies of a recipe."
-    return section("Over seeds", note, table("seeds", ["recipe", "studies", "best score", "answer's score"], rows))
+    return section("Over seeds", "Means ± standard deviations over a recipe's studies.", table("seeds", *found))
 
 
 def _studies(comparison: Comparison) -> str:
-    rows = [
-        [
-            side.name,
-            side.method,
-            str(side.seed),
-            "; ".join(f"{name} {bounds}" for name, bounds in side.budget.items()) or "none",
-            f"{side.states['complete']:,} of {side.planned:,}",
-            side.states["failed"],
-            None if side.best is None else side.best.value,
-            duration(side.seconds),
-        ]
-        for side in comparison.sides
-    ]
-    heads = ["study", "searcher", "seed", "budget", "scored", "failed", "best score", "scoring"]
-    return section("Studies", "", table("studies", heads, rows))
+    return section("Studies", "", table("studies", *tables.studies(comparison)))
 
 
 def _differences(comparison: Comparison) -> str:
-    rows = [
-        [key, "\n".join(f"{value}: {', '.join(names)}" for value, names in values.items())]
-        for key, values in comparison.differences.items()
-    ]
-    if not rows:
+    if not (found := tables.differences(comparison)).rows:
         return section("What differs", "Nothing but the seeds.")
     note = "Settings that are not the same in all studies, and whose they are."
-    return section("What differs", note, table("differences", ["setting", "values"], rows))
+    return section("What differs", note, table("differences", *found))
