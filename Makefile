@@ -3,8 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test test-slow test-long test-core test-pythons coverage lint format types cards benchmarks peers asynchronous \
-	distillation fronts study stacking-bench width-bench clean
+.PHONY: setup demo test test-slow test-long test-core test-pythons coverage lint format types docs cards benchmarks peers \
+	asynchronous distillation fronts study stacking-bench width-bench clean
 
 setup: $(READY)
 
@@ -48,6 +48,10 @@ format: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy
+
+docs: $(READY)  ## the site, from docs/, docstrings, cards, tables and notebooks, in outputs/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo 'outputs/site/index.html is the site.'
 
 cards: $(READY)  ## write model_cards/, docs/costs.md and docs/zoo.md from the registry
 	$(BIN)/python -m autobss_zoo.cards

@@ -21,12 +21,13 @@ def add_verb(commands: Any, name: str, run: Any, summary: str) -> argparse.Argum
 def make_console() -> Any:
     """The terminal; where nobody watches, one wide enough for a table's row to be one line.
 
-    It writes into a string: on a pipe whose reader has gone, rich would end the process by itself.
+    It writes into a string: on a pipe whose reader has gone, rich would end the process by itself. In a notebook, too,
+    it gives text.
     """
     from rich.console import Console
 
     watched = sys.stdout.isatty()
-    return Console(file=io.StringIO(), force_terminal=watched, width=None if watched else 1000)
+    return Console(file=io.StringIO(), force_terminal=watched, force_jupyter=False, width=None if watched else 1000)
 
 
 def print_rich(renderable: Any) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import socket
 import subprocess
 
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
@@ -27,21 +25,12 @@ from autobss_search.studies.reading import read_records
 from autobss_search.studies.records import Record
 from autobss_search.studies.study import Study
 from autobss_zoo import Setting
+from pages import find, hover, own_part, point, points, show, text
 from study_script import DIMENSIONS, area
 
 ERROR = '<script>alert(1)</script> & "no" <b>memory</b>'
 NAME = "a <i>study</i>"
 WIDTHS = "sum <b>of</b> widths"
-OPTIONS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 def searcher(family="reported"):
@@ -76,28 +65,6 @@ def records_of(searcher, n, state="complete"):
     ]
 
 
-def own_part(path):
-    """A page without plotly's JavaScript."""
-    text = path.read_text(encoding="utf-8")
-    start = text.index("<script>/**")
-    return text[:start] + text[text.index("</script>", start) :]
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    for program in ("chromium", "chromedriver"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    for option in (*OPTIONS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A study's records, and its page."""
@@ -116,40 +83,6 @@ def finished(tmp_path_factory):
     path = folder / "page.html"
     write_html(path, NAME, searcher(), records, journal, answer, 24, None)
     return records, path
-
-
-def show(browser, path, width=1400):
-    browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    )
-    browser.get_log("browser")
-    browser.get(path.as_uri())
-
-
-def find(browser, selector):
-    return browser.find_elements(By.CSS_SELECTOR, selector)
-
-
-def text(browser, selector):
-    return browser.find_element(By.CSS_SELECTOR, selector).text
-
-
-def hover(browser, selector):
-    """What is shown over a point."""
-    element = browser.find_element(By.CSS_SELECTOR, selector)
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
-    ActionChains(browser).move_to_element(element).perform()
-    shown = "return [...document.querySelectorAll('.hoverlayer .hovertext text')].map(t => t.textContent).join(' ')"
-    return WebDriverWait(browser, 5).until(lambda _: browser.execute_script(shown))
-
-
-def points(browser, plot, trace):
-    return len(find(browser, point(plot, trace)))
-
-
-def point(plot, trace):
-    """Selects the points of a trace of the first y axis."""
-    return f"#{plot} :is(.xy, .plot) > .scatterlayer .trace:nth-child({trace}) .points path"
 
 
 coordinates = st.integers(-4, 4).map(float)

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import NoReturn
 
-from . import bench_verb, latency_verbs, scale_verb, search_verbs, train_verbs, zoo_verbs
+from . import bench_verb, latency_verbs, report_verb, scale_verb, search_verbs, train_verbs, zoo_verbs
 from .border import exit_code, terminal
 
-VERBS = (zoo_verbs, scale_verb, latency_verbs, train_verbs, search_verbs, bench_verb)
+VERBS = (zoo_verbs, scale_verb, latency_verbs, train_verbs, search_verbs, report_verb, bench_verb)
 
 
 def main(argv: list[str] | None = None) -> int:

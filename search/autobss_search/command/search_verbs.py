@@ -1,31 +1,26 @@
-"""The command's verbs for searches: search, resume, watch, report. What is heavy is imported when a verb runs."""
+"""The command's verbs for searches: search, resume, watch. What is heavy is imported when a verb runs."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..console import add_verb, print_rich
-from ..errors import StudyError
+from ..console import add_verb
 from .executor_options import add_executor_options, make_executor
 from .numbers import integer, number
+from .study_tables import show_answers, show_study
 
 if TYPE_CHECKING:
     from autobss_zoo import Code
 
     from ..executors import Executor
-    from ..searchers import Searcher
-    from ..studies.reading import StudyFolder
     from ..studies.recipe import SearchRecipe
-    from ..studies.records import Record
     from ..studies.study import Study
 
 RECIPE = "search.yaml"
-LISTED = 20  # rounds and faults that are shown
 
 
 def add_commands(commands: Any) -> None:
@@ -76,17 +71,6 @@ def add_commands(commands: Any) -> None:
     verb.add_argument("folder", type=Path, metavar="FOLDER", help="the study's folder")
     verb.add_argument("--interval", type=number(0.1, 3600), metavar="SECONDS", help="between two looks (2)")
     verb.add_argument("--once", action="store_true", help="show it as it is now, and end")
-
-    verb = add_verb(commands, "report", _report, "show what a search found")
-    verb.add_argument("folder", type=Path, metavar="FOLDER", help="the study's folder")
-    verb.add_argument("--top", type=integer(), default=10, metavar="N", help="show the N best codes (10)")
-    verb.add_argument("--csv", type=Path, metavar="FILE", help="write every trial as CSV")
-    verb.add_argument("--json", type=Path, metavar="FILE", help="write every trial as JSON")
-    verb.add_argument("--plots", type=Path, metavar="FOLDER", help="draw history, refining and stage allocation")
-    verb.add_argument("--html", type=Path, metavar="FILE", help="write a page with interactive plots and tables")
-    verb.add_argument("--export", type=Path, metavar="OUT.onnx", help="write a trained network as ONNX")
-    verb.add_argument("--front", type=Path, metavar="FOLDER", help="write each trained network of the front as ONNX")
-    verb.add_argument("--trial", type=integer(0), metavar="N", help="the trial to export (the searcher's answer)")
 
 
 def _search(arguments: argparse.Namespace) -> int:
@@ -196,191 +180,6 @@ def _drive(study: Study) -> Code:
     from ..studies.verified import verify
 
     verify(study.folder, study.searcher.space, answer)
-    _show(study.folder, study.records, answer, study.searcher, 10)
-    _show_others(study.recommendations())
+    show_study(study.folder, study.records, answer, study.searcher, 10)
+    show_answers(study.recommendations())
     return answer
-
-
-def _show(folder: Path, records: list[Record], answer: Code | None, searcher: Searcher, top: int) -> None:
-    from rich.table import Table
-
-    from ..reports.report import front, ranked, rounds
-
-    summary = Table(title="Rounds")
-    for name in ("round", "trials", "scored", "failed", "waiting", "best", "mean", "seconds"):
-        summary.add_column(name, justify="right")
-    lines = rounds(records, searcher.direction)
-    for line in lines[-LISTED:]:
-        summary.add_row(*(f"{v:.6g}" if isinstance(v, float) else "" if v is None else str(v) for v in line.values()))
-    print_rich(summary)
-    if len(lines) > LISTED:
-        print(f"and {len(lines) - LISTED} earlier rounds; `autobss report {folder} --csv FILE` has all trials")
-    _show_faults(folder)
-    _show_trials("Best scores", ranked(records, searcher.direction)[:top], answer)
-    _show_trials(f"Pareto front of score and {searcher.cost}", front(searcher, records), answer)
-    if answer is not None:
-        print(f"answer: {answer}")
-        _show_network(folder, next(r for r in records if r.code == answer))
-
-
-def _show_others(answers: list[Code]) -> None:
-    """The answers of a search for several networks."""
-    if len(answers) > 1:
-        print(
-            "answers, by scaling stage:", *(f"s{number}: {answer}" for number, answer in enumerate(answers)), sep="\n"
-        )
-
-
-def _show_trials(title: str, trials: list[Record], answer: Code | None) -> None:
-    from rich.table import Table
-
-    if not trials:
-        return
-    table = Table(title=title + (" (* the searcher's answer)" if answer is not None else ""))
-    table.add_column("code", overflow="fold")  # a long one in several lines
-    for name in ("score", "round", "trial", *trials[0].costs):
-        table.add_column(name, justify="right", no_wrap=True)
-    for r in trials:
-        costs = (f"{cost:,.0f}" if cost >= 1000 else f"{cost:.4g}" for cost in r.costs.values())
-        table.add_row(
-            f"{r.code}{' *' if r.code == answer else ''}", f"{r.value:.6g}", str(r.round + 1), str(r.number), *costs
-        )
-    print_rich(table)
-
-
-def _show_network(folder: Path, record: Record) -> None:
-    from ..studies.verified import read_verified
-    from ..studies.winner import model_path
-
-    with suppress(StudyError):
-        print(f"its trained network: {model_path(folder, record)}")
-    if found := read_verified(folder, record.code):
-        print(found)
-
-
-def _show_faults(folder: Path) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    from ..studies.journal import NAME, read_journal, status
-
-    faults = status(read_journal(folder)).faults
-    if not faults:
-        return
-    table = Table("time", title="What went wrong")
-    table.add_column("trial", justify="right")
-    table.add_column("what")
-    for fault in faults[-LISTED:]:
-        when = datetime.fromtimestamp(fault.time).isoformat(" ", "seconds")
-        table.add_row(when, "" if fault.trial is None else str(fault.trial), Text(fault.text))
-    print_rich(table)
-    if len(faults) > LISTED:
-        print(f"and {len(faults) - LISTED} earlier; {NAME} has all")
-
-
-def _report(arguments: argparse.Namespace) -> int:
-    from autobss_zoo.files import write_atomically
-
-    from ..reports.html import write_html
-    from ..reports.report import to_csv, to_json
-    from ..studies.journal import read_journal
-    from ..studies.reading import StudyFolder
-
-    _check_outputs(arguments)
-    study = StudyFolder(arguments.folder)
-    records = study.records()
-    answer = study.answer(records)
-    _show(study.folder, records, answer, study.searcher, arguments.top)
-    if answer is not None:
-        _show_others(study.answers(records))
-    for path, text in ((arguments.csv, to_csv), (arguments.json, to_json)):
-        if path is not None:
-            write_atomically(path, text(records).encode())
-    if arguments.plots is not None:
-        _plot(arguments.plots, study, records, answer)
-    if arguments.html is not None:
-        planned = study.description.rounds * study.description.batch
-        name, journal = study.folder.resolve().name, read_journal(study.folder)
-        write_html(arguments.html, name, study.searcher, records, journal, answer, planned, study.setting)
-    if arguments.export is not None:
-        _export(study.folder, _chosen(records, answer, arguments.trial), arguments.export)
-    if arguments.front is not None:
-        _export_front(study, records, arguments.front)
-    return 0
-
-
-def _check_outputs(arguments: argparse.Namespace) -> None:
-    from autobss_zoo.files import check_output
-
-    if arguments.front is not None and arguments.front.exists() and not arguments.front.is_dir():
-        raise ValueError(f"--front: expected a folder, got the file {arguments.front}")
-    if arguments.trial is not None and arguments.export is None:
-        raise ValueError("--trial: says which trial to --export; give both or none")
-    for path in (arguments.csv, arguments.json, arguments.html, arguments.export):
-        if path is not None:
-            check_output(path)
-
-
-def _chosen(records: list[Record], answer: Code | None, trial: int | None) -> Record:
-    """The trial to export: the one of that number, or the answer's."""
-    for record in records:
-        if record.number == trial or (trial is None and record.code == answer):
-            return record
-    if trial is None:
-        raise StudyError("there is no answer yet whose network could be exported; give --trial")
-    raise StudyError(f"there is no trial {trial} with a code; `--csv` lists them")
-
-
-def _plot(folder: Path, study: StudyFolder, records: list[Record], answer: Code | None) -> None:
-    from autobss_zoo import Code
-    from autobss_zoo.families import FAMILIES
-    from autobss_zoo.plots import plot_allocation
-
-    from ..reports.plots import LEAST, plot_convergence, plot_front, plot_history, plot_refining, refiner
-    from ..reports.report import front
-    from ..searchers import MCEA
-
-    folder.mkdir(parents=True, exist_ok=True)
-    plot_history(records, folder / "history.png", study.description.direction)
-    scored = sum(r.value is not None for r in records)
-    if scored >= LEAST and (searcher := refiner(study.searcher)) is not None:
-        plot_refining(searcher, records, folder / "refining.png")
-    if isinstance(study.searcher, MCEA) and (found := study.searcher.history(r.observation for r in records)):
-        plot_convergence(found, folder / "convergence.png")
-    if answers := front(study.searcher, records):
-        plot_front(records, answers, str(study.searcher.cost), folder / "front.png")
-    if (family := FAMILIES.get(study.space.family)) and answer is not None:
-        hand_made = Code(family.name, family.original)
-        both = [(f"hand-made {hand_made}", hand_made), (f"found {answer}", answer)]
-        plot_allocation(both, folder / "allocation.png", study.setting)
-
-
-def _export_front(study: StudyFolder, records: list[Record], folder: Path) -> None:
-    """Write the networks of the front by their trials' numbers, and a table of them."""
-    from autobss_zoo.files import write_atomically
-
-    from ..reports.report import front, to_csv
-    from ..studies.winner import model_path
-
-    if study.searcher.cost is None:
-        raise StudyError("--front: the score is the only objective of this study; --export writes its answer")
-    trials = front(study.searcher, records)
-    if not trials:
-        raise StudyError("--front: there is no score yet, or only the study's own program can judge them")
-    for trial in trials:
-        model_path(study.folder, trial)  # before any is written
-    folder.mkdir(parents=True, exist_ok=True)
-    for trial in trials:
-        _export(study.folder, trial, folder / f"trial_{trial.number}.onnx")
-    write_atomically(folder / "front.csv", to_csv(trials).encode())
-
-
-def _export(folder: Path, trial: Record, path: Path) -> None:
-    from autobss_zoo.export.classifiers import to_onnx
-
-    from ..studies.winner import load_model, model_path
-
-    report = to_onnx(load_model(model_path(folder, trial)), path)
-    print(
-        f"wrote {path}: {trial.code}, {report.macs:,} MACs, differs from PyTorch by {report.max_rel_error:.1g} at most"
-    )

@@ -20,12 +20,14 @@ from autobss_zoo.plots import COLOURS, labels_of
 from ..searchers.front import pareto_front
 from ..spaces.budgets import Constraint
 from ..studies.records import Record
+from .comparison import Group, Side
 from .plots import Pairs, trend
 
 Figure = dict[str, Any]
 
 _GREY, _FAINT = "#888888", "rgba(128, 128, 128, 0.2)"  # seen on light and on dark
 _DRAWN = 3000  # pairs at most
+_DASHES = ("solid", "dash", "dot", "dashdot")
 
 
 def text(value: object) -> str:
@@ -98,7 +100,7 @@ def trade_off(
     }
     layout = _layout(yaxis=_axis("score"), **views[0][1])
     if len(views) > 1:
-        layout |= {"updatemenus": [_buttons(constraints, views)], "margin": {**layout["margin"], "t": 80}}
+        layout |= _with_buttons([c.name for c in constraints], views, layout)
     return {
         "data": [
             {**_points(all_x, all_y, scored), "name": "trial", "marker": _by_round(scored)},
@@ -132,14 +134,14 @@ def _view(
     return traces, {"xaxis": _axis(text(constraint.name)), "shapes": budget}
 
 
-def _buttons(constraints: Sequence[Constraint], views: Sequence[tuple[Figure, Figure]]) -> Figure:
+def _with_buttons(names: Sequence[str], views: Sequence[tuple[Figure, Figure]], layout: Figure) -> Figure:
+    """What of a layout changes for a row of buttons, one a cost, above the plot."""
     place = {"type": "buttons", "direction": "right", "x": 0, "xanchor": "left", "y": 1.1, "yanchor": "bottom"}
     looks = {"bgcolor": "#eeeeee", "bordercolor": "#cccccc", "font": {"color": "#333333"}}
     buttons = [
-        {"method": "update", "label": text(c.name), "args": list(view)}
-        for c, view in zip(constraints, views, strict=True)
+        {"method": "update", "label": text(name), "args": list(view)} for name, view in zip(names, views, strict=True)
     ]
-    return {**place, **looks, "buttons": buttons}
+    return {"updatemenus": [{**place, **looks, "buttons": buttons}], "margin": {**layout["margin"], "t": 80}}
 
 
 def allocation(family: Family, codes: Mapping[str, Code], setting: Setting | None) -> Figure:
@@ -203,6 +205,105 @@ def refining(distance: np.ndarray, pairs: Pairs) -> Figure:
             yaxis=_axis("discrepancy of scores", range=[0, 1.05 * float(pairs.gap.max()) or 1]),
         ),
     }
+
+
+def curves(groups: Sequence[Group], by: str) -> Figure:
+    """The best score so far of studies; of several of one recipe also their mean and, as an area, their range.
+
+    Args:
+        groups: The studies by their recipes.
+        by: "scores" or "seconds" of scoring.
+    """
+    data = []
+    for place, group in enumerate(groups):
+        several = len(group.sides) > 1
+        for side in group.sides:
+            best, seconds = side.best_so_far
+            x = seconds if by == "seconds" else np.arange(1, len(best) + 1)
+            style = {"width": 1 if several else 2, "shape": "hv", **_style(place)}
+            data.append(
+                {
+                    **_line(x, best, ""),
+                    "line": style,
+                    "opacity": 0.5 if several else 1.0,
+                    "name": text(side.name),
+                    "legendgroup": str(place),
+                    "showlegend": not several,
+                    "hovertext": [f"{text(side.name)}<br>best so far {amount(v)}" for v in best],
+                    "hoverinfo": "text",
+                }
+            )
+        if several and by == "scores":
+            data += _range(place, group)
+        elif several:
+            data[-1] |= {"name": text(group.name), "showlegend": True}
+    titles = {"scores": "scores", "seconds": "seconds of scoring, in all"}
+    return {
+        "data": data,
+        "layout": _layout(xaxis=_axis(titles[by], rangemode="tozero"), yaxis=_axis("best score so far")),
+    }
+
+
+def _range(place: int, group: Group) -> list[Figure]:
+    """The lowest, the highest and the mean curve of studies of one recipe, as far as all of them have come."""
+    every = [side.best_so_far[0] for side in group.sides]
+    least = min(map(len, every))
+    best = np.array([values[:least] for values in every])
+    colour = _style(place)["color"]
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    shared = {"legendgroup": str(place), "showlegend": False}
+    x = np.arange(1, least + 1)
+    edge = {"width": 0, "shape": "hv"}
+    area = {"fill": "tonexty", "fillcolor": f"rgba({red}, {green}, {blue}, 0.15)"}
+    mean = {"width": 3, "shape": "hv", **_style(place)}
+    return [
+        {**_line(x, best.min(axis=0), colour), **shared, "line": edge},
+        {**_line(x, best.max(axis=0), colour), **shared, "line": edge, **area},
+        {**_line(x, best.mean(axis=0), colour), **shared, "line": mean, "showlegend": True, "name": text(group.name)},
+    ]
+
+
+def fronts(groups: Sequence[Group], costs: Sequence[str], direction: str) -> Figure:
+    """The Pareto front of each study's scores, and the answers; a button for each cost."""
+    data: list[Figure] = []
+    places = [(place, side) for place, group in enumerate(groups) for side in group.sides]
+    views: list[tuple[Figure, Figure]] = []
+    for cost in costs:
+        parts = [part for _, side in places for part in (_front(side, cost, direction), side.found[:1])]
+        x = [[r.costs[cost] for r in part if cost in r.costs] for part in parts]
+        y = [[r.value for r in part if cost in r.costs] for part in parts]
+        axis: Figure = {"xaxis": _axis(text(cost))}
+        views.append(({"x": x, "y": y, "hovertext": [list(map(_hover, part)) for part in parts]}, axis))
+    for number, (place, side) in enumerate(places):
+        own = {"type": "scatter", "hoverinfo": "text", "legendgroup": str(number)}
+        line = {"width": 1.5, "shape": "hv", **_style(place)}
+        dot = {"size": 5, "color": line["color"]}
+        star = {"size": 14, "symbol": "star", "color": line["color"], "line": {"width": 1, "color": _GREY}}
+        data += [
+            {**own, "mode": "lines+markers", "name": text(side.name), "line": line, "marker": dot},
+            {**own, "mode": "markers", "name": "answer", "marker": star, "showlegend": False},
+        ]
+    for key, values in views[0][0].items():
+        for trace, value in zip(data, values, strict=True):
+            trace[key] = value
+    layout = _layout(yaxis=_axis("score"), **views[0][1])
+    return {"data": data, "layout": layout | (_with_buttons(costs, views, layout) if len(costs) > 1 else {})}
+
+
+def _front(side: Side, cost: str, direction: str) -> list[Record]:
+    """The trials of a study's Pareto front, the cheapest first; none where it does not know the cost."""
+    scored = [r for r in side.records if r.value is not None and cost in r.costs]
+    if not scored:
+        return []
+    values = np.array([[r.costs[cost], r.value] for r in scored], float)
+    on = np.flatnonzero(pareto_front(values[:, 0], values[:, 1], direction))
+    return [scored[i] for i in on[np.argsort(values[on, 0], kind="stable")]]
+
+
+def _style(place: int) -> dict[str, str]:
+    """The colour and the dashes of the line of a study, or of a recipe's studies, by its place."""
+    turn, colour = divmod(place, len(COLOURS))
+    return {"color": COLOURS[colour], "dash": _DASHES[turn % len(_DASHES)]}
 
 
 def _points(x: Sequence[float], y: Sequence[Any], records: Sequence[Record]) -> Figure:
