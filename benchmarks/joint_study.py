@@ -87,7 +87,7 @@ class Scale(NamedTuple):
 
 
 FULL = Scale(24000, 0.1, 4, 1000, 512, 12, 24, 3, 5.0, None)
-SMOKE = Scale(600, 0.01, 4, 60, 64, 2, 6, 1, 0.2, 100)
+SMOKE = Scale(600, 0.01, 4, 60, 64, 2, 6, 1, 0.2, 500)
 
 
 def training(scale: Scale) -> dict[str, Any]:
