@@ -168,7 +168,8 @@ def _blocks(space: Space, macs: Any, most: int) -> tuple[np.ndarray, bool]:
     if codes is not None:
         return codes, False
     drawn = np.stack([_random(space, macs, most, least, 2) for least in (0.93, 0.25)], axis=1)  # in turns
-    return sampled_codes(drawn.reshape(2 * most, -1), macs.function.counted, most), True
+    ends = np.stack(space.extremes())  # between whose blocks all others are
+    return sampled_codes(np.vstack([ends, drawn.reshape(2 * most, -1)]), macs.function.counted, most), True
 
 
 def _show(table: Table) -> None:
