@@ -103,7 +103,7 @@ def _summary(values: dict[str, Any]) -> tuple[str, str, str, str]:
     training = resolve(trained).values if trained else values
     unit = "iterations" if "iterations" in training else "epochs"
     what = values.get("space") or training.get("space") or values["model"]
-    name = what if isinstance(what, str) else what["base"]
+    name = what if isinstance(what, str) else what.get("base", what.get("family"))
     return "search" if trained else "train", name, training["data"], f"{training[unit]:,} {unit}"
 
 
