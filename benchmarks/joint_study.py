@@ -136,7 +136,7 @@ def uniform(name: str, bound: Constraint) -> Code | None:
     else:
         share = bound.upper / float(bound.function(np.array([HAND_MADE.values]))[0])
         side = 14 if name == "uniform: channel" else 2 * round(14 * share**0.25 / 2)
-        codes = [rescaled(width / 200, side) for width in range(10, 301)]
+        codes = [rescaled(width / 200, side) for width in range(28, 281)]  # what the space has
     met = [code for code in codes if bound.met(np.asarray(bound.function(np.array([code]))))[0]]
     if not met:
         return None
