@@ -130,7 +130,10 @@ def uniform(name: str, bound: Constraint) -> Code | None:
     """The hand-made network with channels, images or both rescaled, the largest within a bound, if there is one."""
 
     def rescaled(width: float, side: int) -> tuple[int, ...]:
-        return (*(max(1, round(width * c)) for c in HAND_MADE[:6]), *HAND_MADE[6:-1], side)
+        widths = (
+            min(most, max(1, round(width * own))) for own, most in zip(HAND_MADE[:6], BASE["C"]["of"], strict=True)
+        )
+        return (*widths, *HAND_MADE[6:-1], side)
 
     if name == "uniform: input":
         codes = [rescaled(1, side) for side in range(8, HAND_MADE[-1] + 1)]
