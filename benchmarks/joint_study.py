@@ -45,7 +45,7 @@ HAND_MADE = Code("mnv1_small_r", (16, 32, 64, 128, 256, 512, 1, 2, 2, 6, 2, 20))
 SHARES = (0.75, 0.5, 0.35)
 KINDS = ("macs", "latency")
 SETTING = Setting(None, 1, 10)
-BASE = {
+BASE: dict[str, Any] = {
     "family": "mnv1_small_r",
     "C": {"of": [22, 44, 89, 179, 358, 716], "step": 0.03, "low": 0.10, "high": 1.00},
     "in_chans": 1,

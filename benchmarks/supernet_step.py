@@ -69,7 +69,8 @@ def stepping(
     return step
 
 
-def _alone(network: torch.nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
+def one(network: torch.nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
+    """The logits of a network, as `stepping` takes them."""
     return [network(images)]
 
 
@@ -81,7 +82,7 @@ def times(name: str) -> list[float]:
     for code in sampling.space.decode(rng.integers(0, sampling.space.lengths, (CODES, sampling.space.ndim))):
         network = family.build(code, num_classes=100).to(memory_format=torch.channels_last).train()
         part = stepping(whole, labels, partial(whole, images, [Path(code)]))
-        own = stepping(network, labels, partial(_alone, network, images))
+        own = stepping(network, labels, partial(one, network, images))
         part(), own()
         found = time_in_turns([part, own], SECONDS / CODES)
         shares.append(found[0].median / found[1].median)
