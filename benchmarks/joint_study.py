@@ -3,7 +3,7 @@
 One weight-sharing network is trained for a quarter of a training's length. On it channels, channels and images, and
 these and depth are searched by natural evolution strategies, under three budgets of MACs and of latency, which a table
 of this machine's measurements predicts. The answers and the uniform rescalings of the hand-made network are trained
-from scratch; their latencies are measured in turns. Interrupted, it goes on; about 100 minutes on two cores.
+from scratch; their latencies are measured in turns. Interrupted, it goes on; meant for 100 minutes.
 
     python benchmarks/joint_study.py --write
 """

@@ -4,7 +4,7 @@ With each of several seeds a super-supernet is trained by hierarchical and by un
 compared with MACs, as in ScaleNet's Table 4, and with trainings from scratch of networks of equal MACs. On the
 hierarchical ones a base and its strategies are searched jointly (MCEA); the base that is best alone is scaled by
 compound scaling, and random bases by random strategies. The networks of each scaling stage, and one more that each
-one's law extrapolates to, are trained from scratch. Interrupted, it goes on; about 90 minutes on two cores.
+one's law extrapolates to, are trained from scratch. Interrupted, it goes on; meant for 90 minutes.
 
     python benchmarks/scaling_study.py --write
 """

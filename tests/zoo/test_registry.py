@@ -53,12 +53,9 @@ def test_printed_figures_are_rounded_or_truncated_or_explained(name):
 
 @pytest.mark.parametrize("entry", entries().values(), ids=str)
 def test_names_say_how_the_code_was_found(entry):
-    if (
-        "ScaleNet" in entry.paper and entry.found_by != "original"
-    ):  # where a base and its scaled networks have no other names
-        assert re.fullmatch(
-            {"scalenet": r"scalenet_s[0-5]", "scaled": r"efficientnet_s[1-5]"}[entry.found_by], entry.name
-        )
+    if "ScaleNet" in entry.paper and entry.found_by != "original":  # a base and its scaled networks have no other names
+        names = {"scalenet": r"scalenet_s[0-5]", "scaled": r"efficientnet_s[1-5]"}
+        assert re.fullmatch(names[entry.found_by], entry.name)
     else:
         assert re.fullmatch(rf"\w+_{entry.found_by}(_130m|_printed|(_w\d+)?(_r\d+)?|_\d+[mg])", entry.name)
     assert entry.timm_name.startswith("autobss_")
