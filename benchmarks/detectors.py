@@ -5,7 +5,6 @@ Steps are timed in turn in one process, memory is that of a process for each. Ta
 both.
 """
 
-import resource
 import statistics
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from machine import parser, report
+from machine import most_memory, parser, report
 from torchvision.models import detection
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
@@ -87,7 +86,7 @@ def memory(kind: str, architecture: str, images: int) -> float:
     step()
     if DEVICE.type == "cuda":
         return torch.cuda.max_memory_allocated()
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return 2**20 * most_memory()
 
 
 def _wait() -> None:

@@ -4,6 +4,8 @@ import argparse
 import json
 import os
 import platform
+import re
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,6 +25,14 @@ def machine() -> str:
         name = f"{torch.cuda.get_device_name()}, {name}"
     versions = f"Python {platform.python_version()}, torch {torch.__version__}, timm {timm.__version__}"
     return f"{name}, {os.cpu_count()} cores; {versions}; {date.today()}"
+
+
+def most_memory() -> float:
+    """The most memory that this process has had, in MiB."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage counts what the process that started this one had, too
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())[0]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

@@ -1,10 +1,10 @@
 """ScaleNet's search on two cores, on Fashion-MNIST: what hierarchical sampling and a joint search are worth.
 
-With each of several seeds a super-supernet is trained by hierarchical and by uniform sampling. Their scores are
-compared with MACs, as in ScaleNet's Table 4, and with trainings from scratch of networks of equal MACs. On the
-hierarchical ones a base and its strategies are searched jointly (MCEA); the base that is best alone is scaled by
-compound scaling, and random bases by random strategies. The networks of each scaling stage, and one more that each
-one's law extrapolates to, are trained from scratch. Interrupted, it goes on; meant for 90 minutes.
+With each of several seeds super-supernets are trained by hierarchical sampling, by uniform sampling, and with weights
+that operations share. Their scores are compared with MACs, as in ScaleNet's Table 4, and with trainings from scratch of
+networks of equal MACs. On the hierarchical ones a base and its strategies are searched jointly (MCEA); the base that is
+best alone is scaled by compound scaling, and random bases by random strategies. The networks of each scaling stage, and
+one more that each one's law extrapolates to, are trained from scratch. Interrupted, it goes on.
 
     python benchmarks/scaling_study.py --write
 """
@@ -37,7 +37,11 @@ from autobss_zoo.families import get_family
 from autobss_zoo.files import replacing, write_atomically
 from autobss_zoo.scaling import Strategy, at_budget, fit
 
-SAMPLINGS = {"hierarchical": {}, "uniform": {"hierarchical": False}}
+SUPERNETS: dict[str, dict[str, Any]] = {
+    "hierarchical": {},
+    "uniform": {"hierarchical": False},
+    "hierarchical, operations share": {"share_operations": True},
+}
 STAGES = 2  # that are searched; one more is extrapolated
 COMPOUND = Strategy(1.2, 1.1, 1.15)  # EfficientNet's, of twice the MACs
 CLOSE: dict[str, Any] = {"tolerance": 0.08}  # of what a stage costs, so that methods are compared at nearly equal MACs
@@ -112,13 +116,13 @@ def macs(code: Code) -> int:
     return int(np.asarray(counted(np.array([code.values])))[0])
 
 
-def evaluator(sampling: str, seed: int, scale: Scale, folder: Path) -> SupernetScore:
+def evaluator(kind: str, seed: int, scale: Scale, folder: Path) -> SupernetScore:
     """The scores of a super-supernet."""
     recipe = {
         "base": f"supernets/{BASE}", "space": rules(), "scaling": scaling().describe(), "seed": seed,
-        **SAMPLINGS[sampling], **scale.supernet,
+        **SUPERNETS[kind], **scale.supernet,
     }  # fmt: skip
-    return SupernetScore(recipe, str(folder / f"{sampling}-{seed}"), images=scale.images)
+    return SupernetScore(recipe, str(folder / f"{kind}-{seed}"), images=scale.images)
 
 
 def sample(n: int) -> list[Code]:
@@ -151,12 +155,12 @@ def random_base(searcher: MCEA, rng: np.random.Generator) -> Code:
                 return base
 
 
-def scores(sampling: str, seed: int, scale: Scale, folder: Path) -> dict[str, np.ndarray]:
+def scores(kind: str, seed: int, scale: Scale, folder: Path) -> dict[str, np.ndarray]:
     """What a super-supernet, which is trained where there is none, says of the sample and of networks of equal MACs."""
     from autobss_search.supernets.scoring import Scoring
 
-    own = evaluator(sampling, seed, scale, folder)
-    kept = folder / f"{sampling}-{seed}" / "scores.npz"
+    own = evaluator(kind, seed, scale, folder)
+    kept = folder / f"{kind}-{seed}" / "scores.npz"
     if not kept.exists():
         own.prepare()
         scoring = Scoring(own.load(), own.folder / "last", scale.images)
@@ -262,20 +266,21 @@ def correlations(found: dict[tuple[str, int], dict[str, np.ndarray]], truth: lis
     """Of super-supernets' scores with MACs, and at equal MACs with trainings."""
     cost, rows = np.array([macs(code) for code in sample(scale.scored)]), []
     equal: dict[str, list[float]] = {}
-    for sampling in SAMPLINGS:
-        own = [found[sampling, seed] for seed in range(scale.seeds)]
+    for kind in SUPERNETS:
+        own = [found[kind, seed] for seed in range(scale.seeds)]
         with_macs = [Correlation.of(each["sample"][:, 1], cost) for each in own]
-        equal[sampling] = [Correlation.of(-each["alike"][:, 0], np.array(truth)).kendall for each in own]
+        equal[kind] = [Correlation.of(-each["alike"][:, 0], np.array(truth)).kendall for each in own]
         by = {name: [getattr(each, name) for each in with_macs] for name in ("pearson", "spearman", "kendall")}
         level = mean([float(each["sample"][:, 1].mean()) for each in own])
-        rows.append([sampling, *(mean(values, 3) for values in by.values()), level, mean(equal[sampling], 3)])
-    header = ["sampling", "Pearson", "Spearman", "Kendall", "mean accuracy, %", "Kendall at equal MACs, with trainings"]
-    gains = [a - b for a, b in zip(*equal.values(), strict=True)]
+        rows.append([kind, *(mean(values, 3) for values in by.values()), level, mean(equal[kind], 3)])
+    header = ["trained", "Pearson", "Spearman", "Kendall", "mean accuracy, %", "Kendall at equal MACs, with trainings"]
+    first, *others = SUPERNETS
+    gains = [f"{other} {mean([a - b for a, b in zip(equal[first], equal[other], strict=True)], 3)}" for other in others]
     return [
         f"Validation accuracies of {len(cost)} networks by super-supernets of {scale.seeds} seeds, with their MACs (as "
         f"ScaleNet's Table 4), and their losses with the accuracies of {len(truth)} networks of equal MACs "
-        f"(within {BAND:.1%}) that were trained from scratch; means with 95% intervals. Hierarchical over uniform, at "
-        f"equal MACs: {mean(gains, 3)}.",
+        f"(within {BAND:.1%}) that were trained from scratch; means with 95% intervals. By how much tau at "
+        f"equal MACs of the first is above that of the others: {', '.join(gains)}.",
         "",
         *table(header, rows),
     ]
@@ -330,7 +335,7 @@ def main() -> int:
     scale = SMOKE if options.smoke else FULL
     folder, seeds = options.folder / ("smoke" if options.smoke else "full"), range(scale.seeds)
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = [(sampling, seed) for seed in seeds for sampling in SAMPLINGS]
+    jobs = [(kind, seed) for seed in seeds for kind in SUPERNETS]
     with ProcessPoolExecutor(options.workers) as pool:
         runs = [pool.submit(scores, *job, scale, folder) for job in jobs]
         found = {job: run.result() for job, run in zip(jobs, runs, strict=True)}

@@ -4,13 +4,12 @@ Targets: 10,000 candidates of any declared space in 3 s, an ask of 16 in 2 s, an
 more, less than 1 GB in all.
 """
 
-import resource
 import sys
 import time
 import warnings
 
 import numpy as np
-from machine import alone, answer, parser, report
+from machine import alone, answer, most_memory, parser, report
 
 from autobss_search import AutoBSS, Session, get_space, list_spaces
 from autobss_search.searchers.autobss import PRESETS
@@ -36,8 +35,7 @@ def measure(name: str, preset: str, n: int) -> dict[str, float]:
     start = time.perf_counter()
     session.recommend()
     out["recommend"] = time.perf_counter() - start
-    scale = 1e6 if sys.platform == "darwin" else 1e3
-    out["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
+    out["memory"] = most_memory() * 2**20 / 1e6
     return out
 
 

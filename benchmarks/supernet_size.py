@@ -5,7 +5,6 @@ The images are a made folder's. Each supernet is built in a process of its own.
 
 from __future__ import annotations
 
-import resource
 import sys
 import tempfile
 import time
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import alone, answer, parser, report
+from machine import alone, answer, most_memory, parser, report
 from training_speed import write_images
 
 RECIPES = {"supernets/mnv2.wide": "MobileNetV2, 1.5x", "supernets/resnet50": "ResNet50"}
@@ -37,14 +36,14 @@ def measure(name: str) -> dict[str, float]:
         evaluator = SupernetScore(settings, folder, images=SCORED, threads=torch.get_num_threads())
         recipe, ends = evaluator.load(), list[float]()
         train(recipe, evaluator.folder, on_step=lambda progress: ends.append(time.perf_counter()))
-        trained = _most()
+        trained = most_memory()
         space = recipe.sampling.space
         rows = np.random.default_rng(0).integers(0, space.lengths, (CODES, space.ndim))
         evaluator.open()
         start = time.perf_counter()
         for code in space.decode(rows):
             evaluator.score(code, 0)
-        score, most = (time.perf_counter() - start) / CODES, _most()
+        score, most = (time.perf_counter() - start) / CODES, most_memory()
         weights = load_file(evaluator.folder / "last" / "model.safetensors")
         return {
             "parameters": sum(weight.numel() for weight in weights.values()) / 1e6,
@@ -53,11 +52,6 @@ def measure(name: str) -> dict[str, float]:
             "score": score,
             "most": most,
         }
-
-
-def _most() -> float:
-    """The most memory that this process has had, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main() -> int:

@@ -9,7 +9,6 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from machine import alone, answer, parser, report
+from machine import alone, answer, most_memory, parser, report
 from torch.nn import functional
 
 from autobss_search import get_space
@@ -90,12 +89,12 @@ def times(name: str) -> list[float]:
 
 
 def memory(name: str, principle: str) -> dict[str, float]:
-    """The most memory of some steps, in MiB, of which the process has none before."""
+    """The most memory of a process that takes some steps, in MiB."""
     sampling, whole, images, labels = prepared(name, **PRINCIPLES[principle])
     for step in range(3):
         paths = [Path(sampling.largest, path.right) for path in sampling.paths(step, np.random.default_rng(step))]
         stepping(whole, labels, partial(whole, images, paths))()
-    return {"mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {"mib": most_memory()}
 
 
 def main() -> int:
