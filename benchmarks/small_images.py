@@ -19,7 +19,7 @@ from supernet_step import one, stepping
 
 from autobss_zoo import create_model
 from autobss_zoo.latency.timing import time_in_turns
-from autobss_zoo.training.small_images import SmallImageConv2d
+from autobss_zoo.training.convolutions import replace_convolutions
 
 CASES = {  # code: by the side of the images the most of the time
     "mnv2_small{12,16,32,48,80,160,2,3,4,3,3,1,6,6,6,6,6,6}": {7: 0.7, 14: 0.7, 28: 1.05},
@@ -37,7 +37,7 @@ def main() -> int:
             torch.manual_seed(0)
             plain = create_model(code, in_chans=1, num_classes=10).to(memory_format=torch.channels_last).train()
             small = copy.deepcopy(plain)
-            SmallImageConv2d.replace(small)
+            replace_convolutions(small)
             images, labels = torch.rand(IMAGES, 1, side, side), torch.randint(0, 10, (IMAGES,))
             steps = [stepping(network, labels, partial(one, network, images)) for network in (small, plain)]
             for step in steps:

@@ -16,10 +16,10 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import TrainingError
+from .convolutions import replace_convolutions
 from .data.batches import Parts, mix
 from .processes import World
 from .recipe import TrainingRecipe
-from .small_images import SmallImageConv2d
 from .task import Task
 
 
@@ -134,7 +134,7 @@ def _placed(network: nn.Module, recipe: TrainingRecipe, world: World) -> nn.Modu
             raise ValueError("sync_bn: synchronised batch norms need GPUs; leave it out on a CPU")
         network = convert_sync_batchnorm(network)
     if world.device.type == "cpu":
-        SmallImageConv2d.replace(network)
+        replace_convolutions(network)
     layout: Any = torch.channels_last if recipe.channels_last else torch.contiguous_format
     return network.to(world.device).to(memory_format=layout)
 

@@ -22,9 +22,9 @@ from autobss_zoo.files import write_atomically
 from autobss_zoo.limits import Flag, Text
 from autobss_zoo.supernets.slicing import Path, Supernet
 from autobss_zoo.training import register_task
+from autobss_zoo.training.convolutions import replace_convolutions
 from autobss_zoo.training.metrics.accuracy import Accuracy, evaluate
 from autobss_zoo.training.processes import World
-from autobss_zoo.training.small_images import SmallImageConv2d
 from autobss_zoo.training.tasks.classification import Classification, ClassificationRecipe
 
 from ..spaces.declared import find_space
@@ -121,8 +121,7 @@ class SupernetTraining(Classification):
         options = {"num_classes": len(self.classes), "in_chans": self.source.in_chans, **self.recipe.model_args}
         operations = sampling.operations
         apart = bool(operations) and not self.recipe.share_operations
-        quick = SmallImageConv2d.replace
-        return Supernet(sampling.supernet, sampling.narrowest, operations, apart, quick, **options)
+        return Supernet(sampling.supernet, sampling.narrowest, operations, apart, replace_convolutions, **options)
 
     @override
     def start(self, network: nn.Module) -> tuple[str, ...]:

@@ -1,10 +1,33 @@
-"""Convolutions whose kernels are larger than their images: what a network's last stages compute on small images."""
+"""Convolutions that a CPU computes badly, computed otherwise."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 from torch.nn import functional
+
+
+def replace_convolutions(network: nn.Module) -> None:
+    """Let a network's convolutions compute the same in ways that suit a CPU; weights and their names stay."""
+    for module in network.modules():
+        if type(module) is nn.Conv2d:
+            if _is_centred(module):
+                module.__class__ = SmallImageConv2d
+            elif module.kernel_size == (1, 1) and module.stride != (1, 1) and module.padding == (0, 0):
+                module.__class__ = StridedPointConv2d
+
+
+class StridedPointConv2d(nn.Conv2d):
+    """A 1x1 convolution with a stride, computed of those pixels alone that it reads.
+
+    In the gradient of its weights oneDNN writes past its memory where there are fewer input channels than its blocks
+    have, 8 with AVX2 (uxlfoundation/oneDNN#6035).
+    """
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """As nn.Conv2d's: images of shape (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride)."""
+        pixels = input[..., :: self.stride[0], :: self.stride[1]]
+        return functional.conv2d(pixels, self.weight, self.bias, groups=self.groups)
 
 
 class SmallImageConv2d(nn.Conv2d):
@@ -14,13 +37,6 @@ class SmallImageConv2d(nn.Conv2d):
     images of 2x2 or 1x1 pixels as on larger ones. So taps that only ever meet the padding are cut off, and images
     that a depthwise kernel is still larger than are padded on one side, where their outputs are left out again.
     """
-
-    @classmethod
-    def replace(cls, network: nn.Module) -> None:
-        """Let a network's convolutions be computed in this way, where they are padded by half of an odd kernel."""
-        for module in network.modules():
-            if type(module) is nn.Conv2d and _is_centred(module):
-                module.__class__ = cls
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """As nn.Conv2d's: images of shape (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride)."""
@@ -38,6 +54,7 @@ class SmallImageConv2d(nn.Conv2d):
 
 
 def _is_centred(convolution: nn.Conv2d) -> bool:
+    """Whether a convolution is padded by half of an odd kernel."""
     kernel = convolution.kernel_size[0]
     return (
         kernel > 1
