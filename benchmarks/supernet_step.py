@@ -1,6 +1,7 @@
 """A supernet's training step beside that of the same part as a network of its own, and its memory by principle.
 
-Target: at most 1.15x of the time, and the memory of a step whose sides take turns at most 1.02x of a unilateral one's.
+Target: at most 1.15x of the time, and the memory of a step whose sides take turns at most 1.02x of a unilateral one's on
+the same supernet; bilateral_v2's is wider.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ CODES, SECONDS = 8, 60.0
 TIME, MEMORY = 1.15, 1.02
 PRINCIPLES: dict[str, dict[str, Any]] = {
     "unilateral": {"principle": "unilateral", "complement": False},
+    "bilateral, iterative": {"principle": "bilateral", "complement": False, "iterative": True},
     "bilateral_v2, iterative": {"principle": "bilateral_v2", "complement": False, "iterative": True},
     "bilateral_v2": {"principle": "bilateral_v2", "complement": False},
     "bilateral_v2, complement": {"principle": "bilateral_v2"},
@@ -104,7 +106,7 @@ def main() -> int:
     for name, (side, n) in CASES.items():
         shares, used = times(name), {p: alone(__file__, name, p)["mib"] for p in PRINCIPLES}
         met &= float(np.median(shares)) <= TIME
-        met &= used["bilateral_v2, iterative"] <= MEMORY * used["unilateral"]
+        met &= used["bilateral, iterative"] <= MEMORY * used["unilateral"]
         cells = [
             f"`{name}`",
             f"{side} pixels, {n} images",
