@@ -41,7 +41,7 @@ class _NoLogarithms(AutoBSS):
 
 class _PapersProcess(AutoBSS):
     @override
-    def _process(self, known: list[Observation], weight: np.ndarray, hinted: bool = False) -> GaussianProcess:
+    def _process(self, known: list[Observation], weight: np.ndarray) -> GaussianProcess:
         x, y = self._seen(self._values(o.code for o in known), weight), np.array([o.value for o in known], float)
         return paper_process(x, y, np.array([o.round == 0 for o in known]))
 

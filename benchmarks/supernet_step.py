@@ -1,7 +1,7 @@
 """A supernet's training step beside that of the same part as a network of its own, and its memory by principle.
 
-Target: at most 1.15x of the time, and the memory of a step whose sides take turns at most 1.02x of a unilateral one's on
-the same supernet; bilateral_v2's is wider.
+Target: at most 1.15x of the time, and the memory of a step whose sides take turns at most 1.02x of a unilateral one's,
+which has the same supernet; bilateral_v2's is wider.
 """
 
 from __future__ import annotations

@@ -65,9 +65,8 @@ class AutoBSS(Searcher):
         clustering: Whether codes are chosen among cluster centres; by the preset when None.
         refining: Whether the linear refining is trained; by the preset when None.
         guess: Whether the uniformly rescaled code is scored first and trusted; by the preset when None.
-        hint: A cheap score of many codes at once, such as a supernet's. It is asked once, for some hundred codes. The
-            best candidates by it are half of the first round; half of each later round is chosen by a surrogate with
-            what is smooth in its answers as a further input, and the answer without it.
+        hint: A cheap score of many codes at once, such as a supernet's. It is asked once, for some hundred codes, and
+            the best candidates by what is smooth in its answers are half of the first round.
     """
 
     def __init__(
@@ -95,7 +94,7 @@ class AutoBSS(Searcher):
         self.guess = not paper if guess is None else guess
         self.hint = hint
         if hint and paper:
-            raise ValueError("hint: is for the default, whose surrogate has a place for it")
+            raise ValueError("hint: is for the default, whose first round has a place for it")
 
     @override
     def settings(self) -> dict[str, Any]:
@@ -139,10 +138,9 @@ class AutoBSS(Searcher):
         mean, deviation = self._scale
         return (self._raw(values) - mean) / deviation
 
-    def _seen(self, values: np.ndarray, weight: np.ndarray, hinted: bool = False) -> np.ndarray:
-        """Codes, integers of shape (n, m), as a surrogate sees them, with the hint as the last column if it has one."""
-        out = self._standard(values) @ weight.T
-        return np.column_stack([out, self._hinted(values)]) if hinted else out
+    def _seen(self, values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """Codes, integers of shape (n, m), as a surrogate sees them."""
+        return self._standard(values) @ weight.T
 
     def _values(self, codes: Iterable[Code]) -> np.ndarray:
         """Codes as integers of shape (n, m)."""
@@ -200,17 +198,7 @@ class AutoBSS(Searcher):
             others = candidates.uniform(self.space, 0 if paper else 4 * n, rng)
             rows = np.concatenate([grown, self._without(others, out)])
             return list(dict.fromkeys([*first, *self.space.decode(rows)]))
-        weight = self.refine(observations)
-        if not self.hint:
-            return self._improving(known, weight, round, n, pending, out, rng)
-        # Where a hint is wrong, what it says is not looked at again; so every other code is chosen without it.
-        even = (n + 1 - place(observations, round, pending) % 2) // 2
-        chosen: list[Code] = []
-        for count, hinted in ((even, True), (n - even, False)):
-            if count:
-                taken = out | {code.values for code in chosen}
-                chosen += self._improving(known, weight, round, count, [*pending, *chosen], taken, rng, hinted)
-        return chosen
+        return self._improving(known, self.refine(observations), round, n, pending, out, rng)
 
     def _improving(
         self,
@@ -221,19 +209,18 @@ class AutoBSS(Searcher):
         pending: list[Code],
         out: set[tuple[int, ...]],
         rng: np.random.Generator,
-        hinted: bool = False,
     ) -> list[Code]:
         """The codes, none of `out`, of the most expected improvement over known and pending ones."""
-        process = self._process(known, weight, hinted)
+        process = self._process(known, weight)
         pool = self.candidates
         for _ in range(0 if self.preset == "paper" else _EXPANSIONS):
             rows = np.concatenate([pool, self.space.encode(o.code for o in known)])
-            mean, std = process.predict(self._seen(self.space.values(rows), weight, hinted))
+            mean, std = process.predict(self._seen(self.space.values(rows), weight))
             best = rows[self._promising(rows, mean + 0.5 * std)]
             pool = np.unique(np.concatenate([pool, self._around(best, rng)]), axis=0)
         pool = self._without(self._centers(pool, round, weight), out)
         codes = Codes(self._values(o.code for o in known), self.space.values(pool), self._values(pending))
-        seen = Codes(*(self._seen(values, weight, hinted) for values in codes))
+        seen = Codes(*(self._seen(values, weight) for values in codes))
         return self.space.decode(pool[self._chosen(process, seen, codes, min(n, len(pool)), rng)])
 
     def _promising(self, rows: np.ndarray, hopes: np.ndarray) -> np.ndarray:
@@ -274,12 +261,12 @@ class AutoBSS(Searcher):
         x = self.encode(pool) @ weight.T
         return pool[clustering.centers(x, clustering.schedule(round, len(pool)), self.seed)]
 
-    def _process(self, known: list[Observation], weight: np.ndarray, hinted: bool = False) -> GaussianProcess:
-        x = self._seen(self._values(o.code for o in known), weight, hinted)
+    def _process(self, known: list[Observation], weight: np.ndarray) -> GaussianProcess:
+        x = self._seen(self._values(o.code for o in known), weight)
         if self.preset == "paper":
             return paper_process(x, _scores(known), np.array([o.round == 0 for o in known]))
         scores = np.array([o.scores for o in known])
-        return fitted_process(x, _scores(known), scores=scores, hinted=hinted)
+        return fitted_process(x, _scores(known), scores=scores)
 
     def _judged(self, known: list[Observation]) -> np.ndarray:
         """Posterior means; of the paper the scores."""

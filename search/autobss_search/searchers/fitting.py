@@ -38,27 +38,10 @@ class LinearPlusExponential:
         return np.square(a).mean(axis=1) * self.linear + (_BIAS + self.smooth + self.own)
 
 
-@dataclass(frozen=True)
-class Hinted:
-    """What a kernel says of all columns but the last, and a linear kernel of its own of that one, which is a hint."""
-
-    kernel: LinearPlusExponential
-    hint: float
-
-    def __call__(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """As of `Kernel`."""
-        return self.kernel(a[:, :-1], b[:, :-1]) + self.hint * np.outer(a[:, -1], b[:, -1])
-
-    def diagonal(self, a: np.ndarray) -> np.ndarray:
-        """As of `Kernel`."""
-        return self.kernel.diagonal(a[:, :-1]) + self.hint * np.square(a[:, -1])
-
-
 # Log-normal priors of (linear, smooth, length, residual): medians, and standard deviations of the logarithms. They are
 # wide, and expect noise: where codes hardly differ, trends that are not there would be followed.
 _PRIOR = np.log([0.1, 0.1, 1.7, 0.5])
 _SPREAD = np.array([2.0, 2.0, 0.7, 1.0])
-_HINTS_PRIOR, _HINTS_SPREAD = np.log(0.3), 1.5
 
 # Of what the smooth kernel does not explain, this share is taken as the code's own and part of f, the rest as the luck
 # of its training. Trainings of different codes cannot tell the two apart.
@@ -70,7 +53,6 @@ def fitted_process(
     y: np.ndarray,
     own: float = OWN_SHARE,
     scores: np.ndarray | None = None,
-    hinted: bool = False,
 ) -> GaussianProcess:
     """Fit the kernel's variances, its length and the noise: the maximum of marginal likelihood times prior.
 
@@ -79,19 +61,16 @@ def fitted_process(
         y: Their scores, shape (n,).
         own: The share of what the smooth kernel does not explain that is the code's own.
         scores: Of how many scores each is the mean, shape (n,); of one when None.
-        hinted: Whether the last column of `x` is a hint of the score.
     """
     standard = standardize(y)
-    prior = np.append(_PRIOR, _HINTS_PRIOR) if hinted else _PRIOR
-    spread = np.append(_SPREAD, _HINTS_SPREAD) if hinted else _SPREAD
 
     def process(theta: np.ndarray) -> GaussianProcess:
-        linear, smooth, length, residual, *hint = np.exp(theta)
+        linear, smooth, length, residual = np.exp(theta)
         kernel = LinearPlusExponential(linear, smooth, length, own * residual)
-        return GaussianProcess(x, standard, Hinted(kernel, *hint) if hinted else kernel, (1 - own) * residual, scores)
+        return GaussianProcess(x, standard, kernel, (1 - own) * residual, scores)
 
     def loss(theta: np.ndarray) -> float:
-        return 0.5 * np.square((theta - prior) / spread).sum() - process(theta).log_marginal_likelihood()
+        return 0.5 * np.square((theta - _PRIOR) / _SPREAD).sum() - process(theta).log_marginal_likelihood()
 
-    bounds = list(zip(prior - 6 * spread, prior + 6 * spread, strict=True))
-    return process(minimize(loss, prior, method="L-BFGS-B", bounds=bounds, options={"maxiter": 50}).x)
+    bounds = list(zip(_PRIOR - 6 * _SPREAD, _PRIOR + 6 * _SPREAD, strict=True))
+    return process(minimize(loss, _PRIOR, method="L-BFGS-B", bounds=bounds, options={"maxiter": 50}).x)
