@@ -15,9 +15,11 @@ from autobss_search import Constraint, Dimension, Observation, Session, Space, g
 from autobss_search.command.cli import main
 from autobss_search.errors import SpaceError
 from autobss_search.searchers import NSGA2, Greedy
+from autobss_search.spaces import load_space
 from autobss_search.studies.reading import read_records
 from autobss_search.studies.recipe import SearchRecipe
 from autobss_search.supernets.prior import ExpectedCost, chances, potential_errors, prior_population
+from autobss_search.supernets.sampling import Sampling
 from autobss_zoo import from_pretrained
 
 PLAIN = {"macs": 44034}
@@ -66,6 +68,16 @@ def test_potential_errors_are_mean_losses_by_choice():
     errors = potential_errors(of, [(codes[0], 1.0), (codes[1], 3.0)])
     assert errors[0].tolist() == [2.0, 3.0, 3.0, 3.0]  # what no code has is taken to be as bad as the worst
     assert errors[1].tolist() == [1.0, 3.0, 3.0, 3.0]
+
+
+def test_a_complements_width_that_is_no_choice_counts_as_the_nearest():
+    of = load_space({"family": "width_bench_plain", "W": {"groups": 6}})
+    sampling = Sampling(of, principle="bilateral")
+    code = of.code([3, 2, 11, 8, 16, 22])
+    other = sampling.complementary(code)
+    assert other.values[2] == 5  # of 3, 6, 8, 11, 14 and 16
+    errors = potential_errors(of, [(other, 1.0), (code, 2.0)])
+    assert errors[2].tolist() == [2.0, 1.0, 2.0, 2.0, 2.0, 2.0]
 
 
 def test_chances_meet_the_budget_and_prefer_low_errors():

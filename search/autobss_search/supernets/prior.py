@@ -78,9 +78,16 @@ def potential_errors(space: Space, lowest: Sequence[tuple[Code, float]]) -> np.n
         lowest: Codes and their losses in training.
 
     Returns:
-        Of shape (m, most choices); the highest loss for choices that no code has.
+        Of shape (m, most choices); the highest loss for choices that no code has. A width that is no choice, as that of
+        the channels which another leaves out can be, counts as the nearest one.
     """
-    rows, losses = space.encode(code for code, _ in lowest), np.array([loss for _, loss in lowest])
+    values, losses = np.array([code.values for code, _ in lowest], float), np.array([loss for _, loss in lowest])
+    names = space.layout.names
+    columns = []
+    for column, d in zip(values.T, space.dimensions, strict=True):
+        own = column / values[:, names.index(d.of)] if d.of else column
+        columns.append(np.abs(own[:, None] - np.array(d.choices, float)).argmin(axis=1))
+    rows = np.stack(columns, axis=1)
     sums, counts = np.zeros((2, space.ndim, int(space.lengths.max())))
     for row, loss in zip(rows, losses, strict=True):
         sums[np.arange(space.ndim), row] += loss
