@@ -13,27 +13,11 @@ from pathlib import Path
 
 import numpy as np
 from machine import parser, report
-from search_grounds import load
+from search_grounds import budgets
 from search_peers import Job, cell, identity, mean_and_error, measure, values
 
-from autobss_search.spaces.uniform import uniform_code
-
-SHARES = (0.25, 0.5, 0.75)  # of the largest MACs, under which codes are rescaled
 METHODS = {"autobss": "default", "no-guess": "without the rescaled code"}
 SCORES = {0: 16, 1: 32, 3: 64}  # after each of these rounds
-
-
-def budgets(source: str) -> dict[float, str]:
-    """The uniformly rescaled codes by their own MACs as shares of what `load` takes shares of; none that is alone."""
-    out = {}
-    for share in SHARES:
-        space = load(source, share).space
-        if (code := uniform_code(space)) is not None:
-            macs = space.costs(space.encode([code]))["macs"][0]
-            own = float(share * macs / space.constraints[0].upper) * (1 + 1e-9)
-            if load(source, own).headroom > 0:
-                out[own] = str(code)
-    return out
 
 
 def main() -> int:

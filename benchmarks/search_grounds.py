@@ -20,6 +20,7 @@ from autobss_zoo.codes import Code
 
 MADE = "made:"  # before a declared space's name
 NOISE = 0.4  # of made-up scores, of their spread
+RESCALED = (0.25, 0.5, 0.75)  # shares of the largest MACs, under which codes are rescaled uniformly
 _WAVES = 300
 
 
@@ -152,3 +153,16 @@ def load(source: str, fraction: float, function: int = 0) -> Ground:
         return float(rng.choice(benchmark.scores[benchmark.index(code)]))
 
     return Ground(benchmark.space(fraction), trained, truth, said, benchmark)
+
+
+def budgets(source: str) -> dict[float, str]:
+    """The uniformly rescaled codes by their own MACs as shares of what `load` takes shares of; none that is alone."""
+    out = {}
+    for share in RESCALED:
+        space = load(source, share).space
+        if (code := uniform_code(space)) is not None:
+            macs = space.costs(space.encode([code]))["macs"][0]
+            own = float(share * macs / space.constraints[0].upper) * (1 + 1e-9)
+            if load(source, own).headroom > 0:
+                out[own] = str(code)
+    return out

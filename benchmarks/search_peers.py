@@ -31,14 +31,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # repetitions run in parallel
 import numpy as np
 from machine import machine
 from rich.progress import Progress
-from search_grounds import MADE, load
+from search_grounds import MADE, budgets, load
 
 from autobss_search.evaluators.tabular import Table
 from autobss_search.reports.benches import open_benchmark
 from autobss_zoo.plots import COLOURS, save
 
 FIGURES = {"regret": 0.8, "smooth": 0.6}  # and the targets, of the best peer's
-SHARES = {"table": (0.3, 0.5, 0.7), "surrogate": (0.5, 1.0), "made": (1.0,)}
+SHARES = {"table": (0.3, 0.5, 0.7), "made": (1.0,)}
 Job = tuple[int, float, str]
 """A repetition, a budget and a method."""
 Found = dict[Job, dict[str, list[float]]]
@@ -76,7 +76,7 @@ def main() -> int:
         help="a table or surrogate, as `autobss bench` takes it, or made:SPACE for a made-up one",
     )
     parser.add_argument(
-        "--fractions", help="budgets as shares: of a table's largest MACs, of a surrogate's or a space's own budget"
+        "--fractions", help="budgets as shares of a table's largest MACs, of a surrogate's or a space's own budget"
     )
     parser.add_argument(
         "--methods", default="", help="comma-separated; all when left out; gp:10 has ten repetitions of its own"
@@ -98,7 +98,8 @@ def main() -> int:
     from search_methods import ENUMERABLE, METHODS
 
     name, kind, version = identity(options.table)
-    fractions = [float(f) for f in options.fractions.split(",")] if options.fractions else [*SHARES[kind]]
+    shares = SHARES.get(kind) or budgets(options.table)  # of surrogates the MACs of uniformly rescaled codes
+    fractions = [float(f) for f in options.fractions.split(",")] if options.fractions else [*shares]
     ground, repetitions = load(options.table, fractions[0]), {}
     known = [method for method in METHODS if method != "qlognei" or ground.space.size <= ENUMERABLE]
     for given in options.methods.split(",") if options.methods else known:

@@ -44,6 +44,7 @@ SEARCHERS: list[Callable[[Space, int], AutoBSS | RegularizedEvolution]] = [
 ]
 SEARCHES = 2  # by each, at each budget
 HELD_OUT = 5  # every fifth code
+RESAMPLED = 1000  # times, of the held-out codes
 
 Train = Callable[[list[Code], int], list[float]]
 """Trains codes with a seed."""
@@ -66,7 +67,11 @@ class Plan:
     def space(self, share: float = 1.0) -> Space:
         """The codes under a share of the largest budget."""
         largest = self.training.make_space(self.name, {}).constraints[0].upper
-        return self.training.make_space(self.name, {"macs": share * largest})
+        return self.under(share * largest)
+
+    def under(self, macs: float) -> Space:
+        """The codes of so many MACs at most."""
+        return self.training.make_space(self.name, {"macs": macs})
 
     def codes(self, train: Train) -> list[Code]:
         """Uniformly rescaled, grown, searched, and as many random ones as make 1,500 of all; in a fixed order."""
@@ -162,29 +167,26 @@ def described(plan: Plan, surrogate: Surrogate, guesses: dict[str, np.ndarray], 
     ceiling = [Correlation.of(best, best + rng.normal(0, noise, len(best))) for _ in range(100)]
     rooms = []
     for share in SHARES:
-        space = plan.space(share)
-        if (rescaled := uniform_code(space)) is not None:
-            own, found = surrogate.means([rescaled, surrogate.best(space)])
-            rooms.append(f"{found - own:.2f} at {space.constraints[0].upper:,.0f} MACs (`{rescaled}`, {own:.2f})")
+        if (rescaled := uniform_code(space := plan.space(share))) is not None:
+            macs = float(space.costs(space.encode([rescaled]))["macs"][0])
+            own, found = surrogate.means([rescaled, surrogate.best(plan.under(macs))])
+            rooms.append(f"{found - own:.2f} at {macs:,.0f} MACs (`{rescaled}`, {own:.2f})")
     facts = [
         f"Codes: {len(means):,} of space `{plan.name}`, at most {plan.space().constraints[0].upper:,.0f} MACs and at "
         f"{SHARES[-1]:.0%} of that: rescaled, grown, searched (by regularised evolution and the paper's searcher) and "
         "random ones. Every tenth was trained with three seeds, the others with one.",
         f"Mean accuracies: {means.min():.2f} to {means.max():.2f}, standard deviation {means.std():.2f}. Noise of a "
         f"training, and of a score of the surrogate: {noise:.2f}.",
-        "By how many points the best code that was found is better than uniform rescaling, by the surrogate: "
+        "By how many points the best code of a uniformly rescaled one's MACs is better than that, by the surrogate: "
         + ", ".join(rooms)
         + ".",
     ]
-    rows = "".join(
-        f"| {name} | {np.mean((guess - truth) ** 2) ** 0.5:.2f} | {got.spearman:.3f} | {got.kendall:.3f} |\n"
-        for name, guess in guesses.items()
-        for got in [Correlation.of(guess, truth)]
-    )
+    rows = "".join(f"| {name} | {' | '.join(judged(guess, truth))} |\n" for name, guess in guesses.items())
     left = f"{np.mean([c.spearman for c in ceiling]):.3f} and {np.mean([c.kendall for c in ceiling]):.3f}"
     rest = f"""
-Held out from it, every fifth code: errors (RMSE, in points) and rank correlations with single trainings. Their
-noise alone is an error of {noise:.2f}, and would leave {left} if the surrogate's means were the truth.
+Held out from it, every fifth code: errors (RMSE, in points) and rank correlations with single trainings, with standard
+errors (bootstrap over the codes). Their noise alone is an error of {noise:.2f}, and would leave {left} if the
+surrogate's means were the truth.
 
 | predictor | RMSE | Spearman | Kendall |
 | --- | --- | --- | --- |
@@ -192,6 +194,20 @@ noise alone is an error of {noise:.2f}, and would leave {left} if the surrogate'
     what = "A Gaussian process over codes trained from scratch."
     again = f"python benchmarks/stacking_bench.py --network {plan.network} --publish"
     return card(plan.name, what, NETWORKS[plan.network], facts, again, rest)
+
+
+def judged(guess: np.ndarray, truth: np.ndarray) -> list[str]:
+    """The error of a predictor and its rank correlations with the truth, each with its standard error."""
+
+    def figures(rows: np.ndarray) -> tuple[float, float, float]:
+        own, known = guess[rows], truth[rows]
+        found = Correlation.of(own, known)
+        return float(np.mean((own - known) ** 2) ** 0.5), found.spearman, found.kendall
+
+    rng, n = np.random.default_rng(0), len(truth)
+    errors = np.std([figures(rng.integers(0, n, n)) for _ in range(RESAMPLED)], axis=0, ddof=1)
+    digits = (2, 3, 3)
+    return [f"{f:.{d}f} ± {e:.{d}f}" for f, e, d in zip(figures(np.arange(n)), errors, digits, strict=True)]
 
 
 def main() -> None:

@@ -25,9 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from headroom import budgets
 from machine import parser, report
-from search_grounds import load
+from search_grounds import budgets, load
 from search_peers import cell
 from supernet_ranks import IMAGES, NETWORKS, training
 from supernet_search import POPULATION, SEEDS, evolved, learned, supernet

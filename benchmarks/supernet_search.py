@@ -25,9 +25,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from headroom import budgets
 from machine import parser, report
-from search_grounds import Ground, load
+from search_grounds import Ground, budgets, load
 from search_methods import Problem, ours
 from search_peers import Found, identity, measure
 from supernet_ranks import CODES, IMAGES, NETWORKS, codes, run, single
