@@ -59,7 +59,7 @@ cards: $(READY)  ## write model_cards/, docs/costs.md and docs/zoo.md from the r
 
 benchmarks: $(READY)  ## every figure that README states, but for the next two
 	for script in closed_form import_time throughput training_speed small_images small_data small_recipes search_speed detectors \
-		engine_overhead large_study faults latency zoo_latency scalenet_cost bad_inputs; do \
+		engine_overhead large_study faults latency zoo_latency scalenet_cost bad_inputs search_picture; do \
 		$(BIN)/python benchmarks/$$script.py --write || exit 1; done
 
 peers: $(READY)  ## AutoBSS beside other searchers, and under a latency: make peers TABLE=Results_MobileNet.json (hours; goes on where it was)
