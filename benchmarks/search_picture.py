@@ -1,7 +1,7 @@
-"""The picture of what a search does, on the surrogate of ResNet50's stacking: docs/search.png.
+"""What a search does, on the surrogate of ResNet50's stacking: a table, and the picture docs/search.png.
 
-Points are the codes that one search trains; lines are what searches of several seeds answer after each round, on the
-mean with standard errors, and what needs no training.
+In the picture points are the codes that one search trains; lines are what searches of several seeds answer after each
+round, on the mean with standard errors, and what needs no training.
 
     python benchmarks/search_picture.py --write
 """
@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-from machine import parser
+from machine import parser, report
 from matplotlib.figure import Figure
+from scipy.stats import sem
 
 from autobss_search import Session
 from autobss_search.spaces.uniform import uniform_code
@@ -65,12 +66,17 @@ def main() -> int:
     recipe = SearchRecipe.load(RECIPE)
     uniform, truth = uniform_code(recipe.make_space()), cast(Any, recipe.make_evaluator())
     assert uniform
-    own = float(truth.means([uniform])[0])
+    best = truth.best(recipe.make_space())
+    own, most = truth.means([uniform, best]).tolist()
     found: dict[str, list[Search]] = {}
+    rows = []
     with ProcessPoolExecutor() as pool:
         for method in METHODS:
             found[method] = list(pool.map(search, [method] * SEARCHES, range(SEARCHES)))
-            print(method, "over uniform rescaling:", np.mean([each.found for each in found[method]], axis=0) - own)
+            gains = np.array([each.found for each in found[method]]) - own
+            for place, (gain, error) in enumerate(zip(gains.mean(axis=0), sem(gains), strict=True)):
+                staying = np.mean([each.answers[place] == uniform for each in found[method]])
+                rows.append([method, f"{recipe.batch * (place + 1)}", f"{gain:+.2f} ± {error:.2f}", f"{staying:.0%}"])
     if options.write:
         figure = Figure(figsize=(10, 3.4), layout="constrained")
         history, *stages = figure.subplots(1, 3, width_ratios=(2, 1, 1))
@@ -78,7 +84,13 @@ def main() -> int:
         for axes, title in zip(stages, ("channels", "blocks"), strict=True):
             _stages(axes, title, [("uniformly rescaled", uniform), ("an answer", found["AutoBSS"][0].answers[-1])])
         save(figure, Path(__file__).parents[1] / "docs" / "search.png")
-    return 0
+    title = (
+        f"# What a search does: {SEARCHES} searches of `{RECIPE}`\n\nBy how many points answers are better than the "
+        f"uniformly rescaled network (`{uniform}`, {own:.2f}%), without the luck of trainings, means ± standard "
+        f"errors, and how many answers are that network itself. The best code is {most - own:.2f} better."
+    )
+    header = ["codes by", "trainings", "over uniform rescaling", "that network itself"]
+    return report(__file__, title, header, rows, True, options)
 
 
 def _history(axes: Any, batch: int, found: dict[str, list[Search]], uniform: float) -> None:
@@ -89,8 +101,9 @@ def _history(axes: Any, batch: int, found: dict[str, list[Search]], uniform: flo
     for (method, searches), colour in zip(found.items(), (COLOURS[0], COLOURS[1]), strict=True):
         each = np.array([one.found for one in searches])
         ends = batch * np.arange(1, 1 + each.shape[1])
-        error = each.std(axis=0, ddof=1) / len(each) ** 0.5
-        axes.errorbar(ends, each.mean(axis=0), error, color=colour, marker="o", capsize=3, label=f"answers: {method}")
+        axes.errorbar(
+            ends, each.mean(axis=0), sem(each), color=colour, marker="o", capsize=3, label=f"answers: {method}"
+        )
     axes.set(xlabel="trainings", ylabel="accuracy, %")
     axes.legend(frameon=False, fontsize=8, loc="lower right")
     axes.spines[["top", "right"]].set_visible(False)

@@ -22,9 +22,11 @@ from pathlib import Path
 import numpy as np
 from ground_truth import card, train_all, write_compressed
 from machine import machine
+from scipy.stats import bootstrap
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.metrics import root_mean_squared_error
 
 from autobss_search import AutoBSS, RegularizedEvolution, Session, Space
 from autobss_search.evaluators.factorial import noise_variance
@@ -198,16 +200,18 @@ surrogate's means were the truth.
 
 def judged(guess: np.ndarray, truth: np.ndarray) -> list[str]:
     """The error of a predictor and its rank correlations with the truth, each with its standard error."""
-
-    def figures(rows: np.ndarray) -> tuple[float, float, float]:
-        own, known = guess[rows], truth[rows]
-        found = Correlation.of(own, known)
-        return float(np.mean((own - known) ** 2) ** 0.5), found.spearman, found.kendall
-
-    rng, n = np.random.default_rng(0), len(truth)
-    errors = np.std([figures(rng.integers(0, n, n)) for _ in range(RESAMPLED)], axis=0, ddof=1)
-    digits = (2, 3, 3)
-    return [f"{f:.{d}f} ± {e:.{d}f}" for f, e, d in zip(figures(np.arange(n)), errors, digits, strict=True)]
+    figures: list[tuple[Callable[..., float], int]] = [
+        (root_mean_squared_error, 2),
+        (lambda own, known: Correlation.of(own, known).spearman, 3),
+        (lambda own, known: Correlation.of(own, known).kendall, 3),
+    ]
+    out = []
+    for figure, digits in figures:
+        resampled = bootstrap(
+            (guess, truth), figure, paired=True, vectorized=False, n_resamples=RESAMPLED, method="percentile", rng=0
+        )
+        out.append(f"{figure(guess, truth):.{digits}f} ± {resampled.standard_error:.{digits}f}")
+    return out
 
 
 def main() -> None:

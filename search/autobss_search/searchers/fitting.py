@@ -49,10 +49,7 @@ OWN_SHARE = 0.02
 
 
 def fitted_process(
-    x: np.ndarray,
-    y: np.ndarray,
-    own: float = OWN_SHARE,
-    scores: np.ndarray | None = None,
+    x: np.ndarray, y: np.ndarray, own: float = OWN_SHARE, scores: np.ndarray | None = None
 ) -> GaussianProcess:
     """Fit the kernel's variances, its length and the noise: the maximum of marginal likelihood times prior.
 

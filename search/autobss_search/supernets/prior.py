@@ -81,18 +81,22 @@ def potential_errors(space: Space, lowest: Sequence[tuple[Code, float]]) -> np.n
         Of shape (m, most choices); the highest loss for choices that no code has. A width that is no choice, as that of
         the channels which another leaves out can be, counts as the nearest one.
     """
-    values, losses = np.array([code.values for code, _ in lowest], float), np.array([loss for _, loss in lowest])
-    names = space.layout.names
-    columns = []
-    for column, d in zip(values.T, space.dimensions, strict=True):
-        own = column / values[:, names.index(d.of)] if d.of else column
-        columns.append(np.abs(own[:, None] - np.array(d.choices, float)).argmin(axis=1))
-    rows = np.stack(columns, axis=1)
+    rows, losses = _nearest(space, [code for code, _ in lowest]), np.array([loss for _, loss in lowest])
     sums, counts = np.zeros((2, space.ndim, int(space.lengths.max())))
     for row, loss in zip(rows, losses, strict=True):
         sums[np.arange(space.ndim), row] += loss
         counts[np.arange(space.ndim), row] += 1
     return np.where(counts > 0, sums / np.maximum(counts, 1), losses.max())
+
+
+def _nearest(space: Space, codes: Sequence[Code]) -> np.ndarray:
+    """The positions of the choices that are nearest to codes, of shape (n, m)."""
+    values = np.array([code.values for code in codes], float)
+    columns = []
+    for column, d in zip(values.T, space.dimensions, strict=True):
+        own = column / values[:, space.layout.names.index(d.of)] if d.of else column
+        columns.append(np.abs(own[:, None] - np.array(d.choices, float)).argmin(axis=1))
+    return np.stack(columns, axis=1)
 
 
 def chances(space: Space, errors: np.ndarray) -> np.ndarray:
