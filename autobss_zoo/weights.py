@@ -28,7 +28,6 @@ from .codes import Code
 from .configuration import CONFIG_NAME, ComposedConfiguration, Configuration, read_config
 from .errors import UnknownNameError, WeightsError, shown
 from .names import FROM_CODE
-from .timm_private import resolve_pretrained_source
 
 WEIGHTS_NAME = "model.safetensors"
 PICKLED_NAME = "pytorch_model.bin"
@@ -203,6 +202,8 @@ def check_source(
     Raises:
         WeightsError: If there are no weights, if they cannot be had, or if a checksum does not match.
     """
+    from .timm_private import resolve_pretrained_source  # timm's import imports `models`, which needs this module
+
     kind, place = source = resolve_pretrained_source(dict(cfg))  # what timm is going to load
     published = [w for w in (entry.weights.values() if entry else ()) if resolve_pretrained_source(dict(w)) == source]
     if not kind:

@@ -42,6 +42,8 @@ CREATE = "print(timm.create_model('autobss_resnet18', num_classes=2).about.code)
         *long(
             "import autobss_zoo, timm",
             "import autobss_zoo; import timm.models; import timm",
+            "import autobss_zoo.weights, timm",
+            "import autobss_zoo.composed, timm",
             "import autobss_zoo.codes; from timm.models import create_model; import timm",
             "import autobss_zoo; autobss_zoo.create_model('resnet18_original'); import timm",
         ),
