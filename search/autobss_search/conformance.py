@@ -44,11 +44,12 @@ def check_space(space: Space, n: int = 200, seed: int = 0) -> None:
                 how = "monotone" if constraint.monotone else f"at least {stated}"
                 _expect(not falls, f"{constraint.name} is stated to be {how} and falls with growth", [codes[i]])
     grown = candidates.grow(space, rows, rng)
-    for code, large in zip(codes[:20], space.decode(grown[:20]), strict=True):
+    for row, code, large in zip(rows[:20], codes[:20], space.decode(grown[:20]), strict=True):
         _expect(large in space, f"{large}, which grew from it, is no member", [code])
         _expect(not space.growth_steps(large), "growth ended although a dimension can be increased", [large])
-        for near in space.neighbors(code):
-            _expect(code in space.neighbors(near), f"it is no neighbour of its neighbour {near}", [code])
+        for near in space.encode(space.neighbors(code)):
+            back = (space.steps(near[None]) == row).all(axis=1).any()
+            _expect(bool(back), f"it is no neighbour of its neighbour {space.decode(near[None])[0]}", [code])
     again = candidates.uniform(space, n, np.random.default_rng(seed))
     _expect((again == rows).all(), "the same seed samples other codes", codes)
 

@@ -143,9 +143,11 @@ def test_maximal_codes_equal_brute_force_and_are_what_growth_reaches():
 SMALLER = ("channel_bench", "width_bench", "stacking_resnet18")
 LARGE = [name for name in list_spaces() if not name.startswith(SMALLER)]
 WIDTHS = [name for name in LARGE if "_widths" in name and name != "mnv2_widths"]
+SCALED = ["scalenet_scaled", "scalenet_half_scaled", "scalenet_table6_scaled"]
+"""A minute each of the walk that `scalenet_small_scaled` needs, too."""
 
 
-@pytest.mark.parametrize("name", [*(name for name in LARGE if name not in WIDTHS), *long(*WIDTHS)])
+@pytest.mark.parametrize("name", [*(name for name in LARGE if name not in WIDTHS + SCALED), *long(*WIDTHS, *SCALED)])
 def test_ten_thousand_distinct_feasible_candidates(name):
     space = get_space(name)
     rows = candidates.candidate_set(space, np.random.default_rng(0))
