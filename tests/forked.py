@@ -3,12 +3,15 @@
 import multiprocessing
 import os
 import runpy
+import signal
 import socket
 import sys
+import time
 from pathlib import Path
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["timm", "autobss_search.executors.processes", "autobss_zoo.training"])
+COMMAND = Path(__file__).with_name("command_script.py")
 
 
 def start(script, *arguments, errors=os.devnull, **environment):
@@ -24,6 +27,16 @@ def start(script, *arguments, errors=os.devnull, **environment):
     process = FORKS.Process(target=_run, args=(str(script), [*map(str, arguments)], str(errors), variables))
     process.start()
     return process
+
+
+def kill_when(reached, script, *arguments):
+    """Start a script, and kill it as soon as `reached()`, which must be before its end."""
+    process = start(script, *arguments)
+    while not reached() and process.is_alive():
+        time.sleep(0.002)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
 
 
 def run(script, *arguments, processes=1, errors=os.devnull):

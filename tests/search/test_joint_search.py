@@ -1,10 +1,7 @@
 """Whole searches for a base and its strategies by recipes: a super-supernet, the search, trainings of the answers."""
 
 import json
-import os
 import re
-import signal
-import time
 
 import pytest
 from safetensors.torch import load_file
@@ -86,9 +83,6 @@ def scored(folder):
 @pytest.mark.slow
 def test_killed_in_every_phase_it_goes_on_to_the_same_answers_and_weights(tmp_path, capsys):
     recipe, whole, parts = write(tmp_path), tmp_path / "whole", tmp_path / "parts"
-    (tmp_path / "command.py").write_text(
-        "import sys\nfrom autobss_search.command.cli import main\nsys.exit(main(sys.argv[1:]))\n"
-    )
     assert main(["search", recipe, "--folder", str(whole)]) == 0
     expected = re.findall(r"s\d: (\S+)", capsys.readouterr().out)
     records = read_records(whole)
@@ -104,12 +98,7 @@ def test_killed_in_every_phase_it_goes_on_to_the_same_answers_and_weights(tmp_pa
     ]
     words = ["search", recipe, "--folder", parts]
     for there in reached:
-        process = forked.start(tmp_path / "command.py", *words)
-        while not there() and process.is_alive():
-            time.sleep(0.002)
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
-        assert process.exitcode == -signal.SIGKILL  # it had not ended
+        forked.kill_when(there, forked.COMMAND, *words)
         words = ["resume", parts]
     assert main(["resume", str(parts)]) == 0
     assert re.findall(r"s\d: (\S+)", capsys.readouterr().out) == expected

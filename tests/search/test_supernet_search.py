@@ -1,10 +1,7 @@
 """Searching on a supernet: the prior population, NSGA-II and greedy slimming, and whole searches by recipes."""
 
 import itertools
-import os
 import re
-import signal
-import time
 
 import numpy as np
 import pytest
@@ -175,9 +172,6 @@ def test_killed_while_it_trains_searches_and_trains_again(tmp_path, capsys):
         "searcher: nsga2\nenqueue: prior\nbudget: {macs: 44034}\nrounds: 4\nbatch: 10\n"
         f"retrain: {{{setting}, epochs: 8}}\n"
     )
-    (tmp_path / "command.py").write_text(
-        "import sys\nfrom autobss_search.command.cli import main\nsys.exit(main(sys.argv[1:]))\n"
-    )
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     words = ["search", tmp_path / "mine.yaml", "--folder"]
     assert main([*map(str, words), str(whole)]) == 0
@@ -190,12 +184,7 @@ def test_killed_while_it_trains_searches_and_trains_again(tmp_path, capsys):
     ]
     words.append(parts)
     for there in reached:
-        process = forked.start(tmp_path / "command.py", *words)
-        while not there() and process.is_alive():
-            time.sleep(0.002)
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
-        assert process.exitcode == -signal.SIGKILL  # it had not ended
+        forked.kill_when(there, forked.COMMAND, *words)
         words = ["resume", parts]
     assert main(["resume", str(parts)]) == 0
     assert [line.replace(str(parts), str(whole)) for line in capsys.readouterr().out.splitlines()[-2:]] == expected
