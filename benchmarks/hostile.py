@@ -284,6 +284,9 @@ def numbers(r: Random, made: Made) -> Case:
         (["resume", "study"], several),
         (["watch", "study", "--once"], {"--interval": 0}),
         (["report", "study"], {"--top": 1, "--trial": 0}),
+        (["scale", CODE, "--budget", "1G"], size),
+        (["latency", "build", "--space", "resnet18_small", "-o", "d.json"],
+         {"--networks": 1, "--held-out": 1, "--blocks": 1, "--seconds": 0, "--threads": 1, "--batch": 1, **size}),
     ))  # fmt: skip
     for name in ("network", "study", "table.json"):
         if name in arguments:
@@ -318,6 +321,9 @@ def arguments(r: Random, made: Made) -> Case:
         ["search", "--train", "small/digits", "--budget", odd],
         ["search", "--train", "small/digits", "--searcher", odd],
         ["search", "--train", "small/digits", "--space", odd],
+        ["latency", odd, "device.json"],
+        ["latency", "build", "--space", odd, "-o", "d.json"],
+        ["bench", odd],
     )))  # fmt: skip
 
 
@@ -433,6 +439,31 @@ def latency_tables(r: Random, made: Made) -> Case:
 
 
 @bad
+def benchmarks(r: Random, made: Made) -> Case:
+    good = json.loads((made.folder / "table.json").read_text())
+    content = json.dumps(mutated(r, good)) if r.random() < 0.7 else spoilt(r, json.dumps(good).encode())
+    return Case(["bench", put(r.choice(("table.json", "table.json.xz")), content), "--plot", "o.png"], False)
+
+
+@bad
+def scalings(r: Random, made: Made) -> Case:
+    """Strategies that are none, or of networks that nobody can have."""
+    network = r.choice((CODE, "scalenet_s0", "mnv2_original", text(r) + "!"))
+    pairs = [f"{r.choice('dwrx')}={number(r, 0) if r.random() < 0.5 else r.choice((1, 1.5, 1e-9, 1e6))}" for _ in "dwr"]
+    return Case(["scale", network, r.choice((f"--strategy={','.join(pairs)}", f"--budget={number(r, 1)}"))], False)
+
+
+@bad
+def supernets(r: Random, made: Made) -> Case:
+    """A search on a supernet, which it trains first, and a training of its answer."""
+    tiny = {"base": "small/digits", "input_size": 8, "train_images": 100, "evaluate_every": None, "epochs": 1,
+            "warmup_epochs": 0}  # fmt: skip
+    score = {"kind": "supernet", **tiny, "task": "supernet", "space": "width_bench_plain", "images": 100}
+    search = {"score": score, "searcher": "nsga2", "enqueue": "prior", "rounds": 1, "batch": 2, "retrain": tiny}
+    return Case(["search", put("recipe.yaml", yaml_text(r, search)), "--folder", "out"], False)
+
+
+@bad
 def studies(r: Random, made: Made) -> Case:
     """A study's folder with a damaged, foreign or missing file, or an impossible storage."""
     folder = Path(made.copy("study"))
@@ -453,8 +484,9 @@ def studies(r: Random, made: Made) -> Case:
         case _:
             path.write_bytes(spoilt(r, path.read_bytes()))
     verb = r.choice(
-        (["report"], ["report", "--csv", "o.csv"], ["watch", "--once"], ["resume"], ["report", "--html", "o.html"])
-    )
+        (["report"], ["report", "--csv", "o.csv"], ["watch", "--once"], ["resume"], ["report", "--html", "o.html"],
+         ["report", str(made.folder / "study")], ["report", "--front", "front"])
+    )  # fmt: skip
     return Case([verb[0], str(folder), *verb[1:]], False)
 
 

@@ -17,6 +17,13 @@ def replace_convolutions(network: nn.Module) -> None:
                 module.__class__ = StridedPointConv2d
 
 
+def restore_convolutions(network: nn.Module) -> None:
+    """Make them ordinary ones again, which those who export a network or count its MACs expect."""
+    for module in network.modules():
+        if type(module) in (SmallImageConv2d, StridedPointConv2d):
+            module.__class__ = nn.Conv2d
+
+
 class StridedPointConv2d(nn.Conv2d):
     """A 1x1 convolution with a stride, computed of those pixels alone that it reads.
 

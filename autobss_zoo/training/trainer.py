@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.backends.cpu import get_cpu_capability
 
+from .convolutions import restore_convolutions
 from .data.batches import Parts
 from .processes import World
 from .recipe import TrainingRecipe
@@ -84,7 +85,9 @@ def train(
         task = recipe.prepare()
         trainer = _Trainer(recipe, task, Run(folder, task, world, tensorboard), world)
         metrics = trainer.run(on_step, on_epoch, should_stop)
-        return metrics, trainer.steps.evaluated
+        network = trainer.steps.evaluated
+        restore_convolutions(network)
+        return metrics, network
 
 
 @contextmanager

@@ -199,6 +199,16 @@ def test_a_prior_is_for_supernets(tmp_path, capsys):
     assert "enqueue: prior is for the scores of a supernet" in capsys.readouterr().err
 
 
+def test_a_wrong_training_of_the_answer_is_named_before_the_search(tmp_path, capsys):
+    (tmp_path / "mine.yaml").write_text(
+        "score: {kind: supernet, base: small/digits, task: supernet, space: width_bench_plain, input_size: 8}\n"
+        "searcher: nsga2\nretrain: {base: small/digits, epochs: 1}\n"
+    )
+    assert main(["search", str(tmp_path / "mine.yaml"), "--folder", str(tmp_path / "study")]) == 2
+    assert "warmup_epochs: expected fewer than the 1 epochs" in capsys.readouterr().err
+    assert not (tmp_path / "study").exists()
+
+
 def test_the_joint_search_of_widths_depths_and_sides(tmp_path, capsys):
     space = (
         "{family: mnv1_small_r, C: {of: [8, 8, 16, 16, 32, 32], step: 0.25, low: 0.25, high: 1.00}, "

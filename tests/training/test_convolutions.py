@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from autobss_zoo import create_model
+from autobss_zoo import TrainingRecipe, create_model, train
 from autobss_zoo.training.convolutions import SmallImageConv2d, StridedPointConv2d, replace_convolutions
 
 
@@ -95,3 +95,12 @@ def test_a_network_keeps_its_weights_and_outputs() -> None:
         replace_convolutions(network)
         torch.testing.assert_close(network(images), expected)
     assert network.state_dict().keys() == weights.keys()
+
+
+def test_a_trained_network_has_ordinary_ones() -> None:
+    """Of which 3x3 kernels on single pixels count as such, and export so."""
+    recipe = {"base": "small/digits", "model": "resnet50_small{8,16,32,64,1,1,1,2,2,4,8,16}", "input_size": 8}
+    _, network = train(TrainingRecipe.load(recipe, {"epochs": 1, "warmup_epochs": 0, "train_images": 64})[0])
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    assert convolutions
+    assert {type(module) for module in convolutions} == {nn.Conv2d}

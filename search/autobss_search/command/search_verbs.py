@@ -128,12 +128,15 @@ def _run(folder: Path, recipe: SearchRecipe, executor: Executor) -> int:
 
     from ..studies.study import Study
 
+    models = folder / "models"
+    searcher, evaluate = recipe.make_searcher(models), recipe.make_evaluator(models)
     if recipe.retrain is not None:
         import torch
 
-        threads = torch.get_num_threads()
-    models = folder / "models"
-    searcher, evaluate = recipe.make_searcher(models), recipe.make_evaluator(models)
+        from autobss_zoo.training import TrainingRecipe
+
+        threads, space = torch.get_num_threads(), searcher.space
+        TrainingRecipe.load(recipe.retrain, {"model": str(*space.decode(space.smallest()))})  # a wrong one is named now
     enqueue = recipe.enqueued(searcher.space)
     settings = (recipe.rounds, recipe.batch, recipe.storage)
     modes: Any = {"asynchronous": recipe.asynchronous, "confirm": recipe.confirm}
