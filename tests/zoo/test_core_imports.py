@@ -39,10 +39,10 @@ CREATE = "print(timm.create_model('autobss_resnet18', num_classes=2).about.code)
     [
         "import timm, autobss_zoo",
         "import autobss_zoo, importlib.util; importlib.util.find_spec('timm'); import timm",
+        "import autobss_zoo.weights, timm",
         *long(
             "import autobss_zoo, timm",
             "import autobss_zoo; import timm.models; import timm",
-            "import autobss_zoo.weights, timm",
             "import autobss_zoo.composed, timm",
             "import autobss_zoo.codes; from timm.models import create_model; import timm",
             "import autobss_zoo; autobss_zoo.create_model('resnet18_original'); import timm",
