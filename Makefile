@@ -15,7 +15,7 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
-demo: $(READY)  ## search a small network on digits in 32 trainings, export what was found to ONNX and check it
+demo: $(READY)  ## search a small network on digits in 24 trainings, export what was found to ONNX and check it
 	$(BIN)/python examples/demo.py
 
 test: $(READY)  ## the fast tests

@@ -62,8 +62,8 @@ def build_table(
         family: The family's name.
         codes: Codes, integers of shape (n, m), all of whose blocks are measured, as are the hand-made network's.
         sampled: As of `Table`.
-        networks: Codes of whole networks that are measured to fit how blocks add up, more than its five
-            coefficients, and others to test it.
+        networks: Codes of whole networks that are measured to fit, with the hand-made one, how blocks add up, at least
+            as many as its five coefficients, and others to test it.
         runtime: How they are run.
         setting: The images and classes; the family's own when None.
         largest_macs: Blocks of more MACs are left out; those of the family's hand-made network when None.
@@ -268,10 +268,14 @@ def _fitted(
 ) -> Table:
     """The table with how its blocks add up, and how well."""
     codes = np.concatenate(networks)
-    fit, test = slice(len(networks[0])), slice(len(networks[0]), None)
+    test = np.arange(len(codes)) >= len(networks[0])
     halves, groups = measure_twice(table, codes, on_progress, seconds)
-    measured = agreed(halves, groups)
-    cost = family.cost(codes, table.setting)
+    repeated = Errors.of(halves[1][test], halves[0][test])
+    # The reference, whose time defines the pace, is often deeper and wider than any code at random.
+    codes, test = np.vstack([codes, family.original]), np.append(test, False)
+    measured = np.append(agreed(halves, groups), table.reference)
+    cost, sums = family.cost(codes, table.setting), table.sums(family, codes, table.setting)
+    fit = ~test & np.isfinite(sums[0])
 
     def predicted(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients of a constant and the columns with the least relative errors, and what they predict."""
@@ -281,14 +285,14 @@ def _fitted(
         found = np.linalg.lstsq(relative / scale, np.ones(len(relative)), rcond=None)[0] / scale
         return found, (terms @ found)[test]
 
-    coefficients, ours = predicted(*table.sums(family, codes, table.setting))
+    coefficients, ours = predicted(*sums)
     _, macs = predicted(cost.macs)
     _, both = predicted(cost.macs, cost.activations)
     validation = Validation(
         predicted=Errors.of(ours, measured[test]),
         macs=Errors.of(macs, measured[test]),
         macs_and_activations=Errors.of(both, measured[test]),
-        repeated=Errors.of(halves[1][test], halves[0][test]),
+        repeated=repeated,
     )
     fitted = Fit(**dict(zip(Fit.model_fields, coefficients.tolist(), strict=True)))
     return table.changed(fit=fitted, validation=validation)
