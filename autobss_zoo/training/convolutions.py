@@ -36,7 +36,7 @@ class PointConv2d(nn.Conv2d):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """As nn.Conv2d's: images of shape (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride)."""
         if self.stride != (1, 1):
-            input = input[..., :: self.stride[0], :: self.stride[1]]
+            input = input[..., :: self.stride[0], :: self.stride[1]].clone()
         return _points(input, self.weight, self.bias, self.groups)
 
 
@@ -62,7 +62,9 @@ class SmallImageConv2d(nn.Conv2d):
         if missing > 0:
             input = functional.pad(input, (0, missing, 0, missing))
         output = functional.conv2d(input, weight, self.bias, stride, padding, 1, self.groups)
-        return output[..., : -(-height // stride), : -(-width // stride)] if missing > 0 else output
+        if missing > 0:  # a clone, since what follows takes twice as long where there are gaps between pixels
+            output = output[..., : -(-height // stride), : -(-width // stride)].clone()
+        return output
 
 
 def _points(pixels: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, groups: int) -> torch.Tensor:
