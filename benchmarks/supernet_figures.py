@@ -29,7 +29,7 @@ from machine import parser, report
 from search_grounds import budgets, load
 from search_peers import cell
 from supernet_ranks import IMAGES, NETWORKS, training
-from supernet_search import POPULATION, SEEDS, evolved, learned, supernet
+from supernet_search import POPULATION, SEEDS, evolved, learned, supernet, supernets
 
 from autobss_search.evaluators.supernet import SupernetScore
 from autobss_search.supernets.prior import prior_population
@@ -101,8 +101,7 @@ def main() -> int:
     network, source = options.network, f"widths_{options.network}"
     fraction = [*budgets(source)][-1]
     macs, folder = load(source, fraction).space.constraints[0].upper, options.folder / network
-    with ProcessPoolExecutor() as pool:
-        list(pool.map(supernet, [network] * SEEDS, range(SEEDS)))
+    supernets(network)
 
     firsts = ("random", "prior", "prior only")
     found = curves(searched, [(fraction, *job) for job in itertools.product(firsts, range(REPETITIONS))], network)

@@ -1,7 +1,8 @@
 """How well supernets rank the networks of the benchmarks of widths, by principle, beside what costs less.
 
-Each supernet is trained with several seeds and scores the same networks; truth are the table's means. Interrupted, it
-goes on.
+Each supernet is trained with several seeds and scores the same networks; truth are the table's means. A principle's
+learning rate is that of three whose supernet of one more seed has networks of the highest mean accuracy, on held-out
+images. Interrupted, it goes on.
 
     python benchmarks/supernet_ranks.py --network plain --write
 """
@@ -43,6 +44,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "sandwich": {"principle": "sandwich"},
 }
 CODES, SCORED, IMAGES = 4096, 1024, 4000
+RATES, RATE_SEED, RATED = (0.03, 0.1, 0.3), 100, 64  # learning rates, and how many networks they are chosen by
 FEW, DRAWS = (16, 64), 50  # single trainings that a ridge learns from, and how often they are drawn
 
 
@@ -51,26 +53,43 @@ def sample() -> np.ndarray:
     return np.sort(np.random.default_rng(0).permutation(CODES)[:SCORED])
 
 
-def run(network: str, method: str, seed: int, folder: Path) -> dict[str, Any]:
-    """Train a supernet and score the sample: losses and accuracies, and the processor's seconds."""
+def settings(method: str, rate: float, seed: int) -> dict[str, Any]:
+    """What a supernet's recipe differs in."""
+    return {**METHODS[method], "learning_rate": rate, "seed": seed}
+
+
+def place(folder: Path, method: str, rate: float, seed: int) -> Path:
+    """Where a supernet is kept."""
+    return folder / f"{method}-{rate:g}-{seed}"
+
+
+def run(network: str, method: str, rate: float, seed: int, folder: Path, scored: int = SCORED) -> dict[str, Any]:
+    """Train a supernet and score some of the sample: losses and accuracies, and the processor's seconds."""
     import torch
 
     from autobss_search.supernets.scoring import Scoring
     from autobss_zoo.training import TrainingRecipe, train
 
+    folder = place(folder, method, rate, seed)
     kept = folder / "scores.npz"
     if not kept.exists():
         shutil.rmtree(folder, ignore_errors=True)  # of one that was interrupted not all seconds are known
         torch.set_num_threads(1)
-        recipe: Any = TrainingRecipe.load(NETWORKS[network], {**METHODS[method], "seed": seed})[0]
+        recipe: Any = TrainingRecipe.load(NETWORKS[network], settings(method, rate, seed))[0]
         start = time.process_time()
         train(recipe, folder)
         trained, scoring = time.process_time(), Scoring(recipe, folder / "last", IMAGES)
-        found = np.array([scoring.score(code) for code in codes(network, sample())])
+        found = np.array([scoring.score(code) for code in codes(network, sample()[:: SCORED // scored])])
         seconds = trained - start, time.process_time() - trained
         with replacing(kept) as path, path.open("wb") as file:
             np.savez(file, loss=found[:, 0], accuracy=found[:, 1], seconds=seconds)
     return dict(np.load(kept))
+
+
+def best_rate(network: str, method: str, folder: Path) -> float:
+    """The learning rate whose networks are the most accurate on held-out images."""
+    accuracies = [run(network, method, rate, RATE_SEED, folder, RATED)["accuracy"].mean() for rate in RATES]
+    return RATES[int(np.argmax(accuracies))]
 
 
 def codes(network: str, rows: np.ndarray) -> list[Code]:
@@ -132,17 +151,17 @@ def main() -> int:
     trainings = table.scores[rows]
     bench, truth = Bench.of(table), trainings.mean(axis=1)
     bands = [np.flatnonzero(np.isin(rows, band)) for band in bench.bands]
-    jobs = [
-        (network, method, seed, options.folder / network / f"{method}-{seed}") for seed in seeds for method in METHODS
-    ]
+    folder, every = options.folder / network, [(method, seed) for seed in seeds for method in METHODS]
     with ProcessPoolExecutor(options.workers) as pool:
-        runs = pool.map(run, *zip(*jobs, strict=True))
-        found = {job[1:3]: scores for job, scores in zip(jobs, runs, strict=True)}
+        chosen = pool.map(best_rate, *zip(*[(network, method, folder) for method in METHODS], strict=True))
+        rates = dict(zip(METHODS, chosen, strict=True))
+        jobs = [(network, method, rates[method], seed, folder) for method, seed in every]
+        found = dict(zip(every, pool.map(run, *zip(*jobs, strict=True)), strict=True))
     one, lines = single(network), []
     by_loss = {m: [correlate(-found[m, seed]["loss"], truth, bands) for seed in seeds] for m in METHODS}
     for method, own in by_loss.items():
         cost = f"{np.mean([found[method, seed]['seconds'][0] for seed in seeds]) / one:.0f}"
-        lines.append([method, "loss", *means(own), cost])
+        lines.append([f"{method} (rate {rates[method]:g})", "loss", *means(own), cost])
         by_accuracy = [correlate(found[method, seed]["accuracy"], truth, bands) for seed in seeds]
         lines.append([method, "accuracy", *means(by_accuracy), cost])
     macs, logs = table.macs[rows], np.log(table.codes[rows])

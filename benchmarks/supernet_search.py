@@ -29,8 +29,7 @@ from machine import parser, report
 from search_grounds import Ground, budgets, load
 from search_methods import Problem, ours
 from search_peers import Found, identity, measure
-from supernet_ranks import CODES, IMAGES, NETWORKS, codes, run, single
-from supernet_ranks import METHODS as PRINCIPLES
+from supernet_ranks import CODES, IMAGES, NETWORKS, best_rate, codes, place, run, settings, single
 
 from autobss_search import AutoBSS, Observation, Space
 from autobss_search.searchers import NSGA2, Greedy
@@ -67,11 +66,12 @@ def supernet(network: str, seed: int) -> Scored:
     from autobss_search.supernets.scoring import Scoring
     from autobss_zoo.training import TrainingRecipe
 
-    folder = FOLDER / network / f"{METHOD}-{seed}"
-    trained = float(run(network, METHOD, seed, folder)["seconds"][0])
+    rate = best_rate(network, METHOD, FOLDER / network)
+    trained = float(run(network, METHOD, rate, seed, FOLDER / network)["seconds"][0])
+    folder = place(FOLDER / network, METHOD, rate, seed)
     kept, every = folder / "all.npz", codes(network, np.arange(CODES))
     if not kept.exists():
-        recipe: Any = TrainingRecipe.load(NETWORKS[network], {**PRINCIPLES[METHOD], "seed": seed})[0]
+        recipe: Any = TrainingRecipe.load(NETWORKS[network], settings(METHOD, rate, seed))[0]
         start, scoring = time.process_time(), Scoring(recipe, folder / "last", IMAGES)
         losses = np.array([scoring.score(code).loss for code in every])
         with replacing(kept) as path, path.open("wb") as file:
@@ -82,6 +82,13 @@ def supernet(network: str, seed: int) -> Scored:
     return Scored(
         -found["loss"], [(rows[code], loss) for code, loss in lowest], trained, float(found["seconds"]) / CODES
     )
+
+
+def supernets(network: str) -> list[Scored]:
+    """Those of all seeds, side by side."""
+    best_rate(network, METHOD, FOLDER / network)  # which all need
+    with ProcessPoolExecutor() as pool:
+        return list(pool.map(supernet, [network] * SEEDS, range(SEEDS)))
 
 
 def evolved(space: Space, seed: int, score: Callable[[Code], float], first: list[Code]) -> list[Observation]:
@@ -167,8 +174,7 @@ def main() -> int:
     arguments.add_argument("--repetitions", type=int, default=24, help="of each method at each budget; a multiple of 4")
     options = arguments.parse_args()
     source = f"widths_{options.network}"
-    with ProcessPoolExecutor() as pool:
-        supernets = list(pool.map(supernet, [options.network] * SEEDS, range(SEEDS)))
+    every = supernets(options.network)
     rescaled, name = budgets(source), identity(source)[0]
     jobs = [(r, share, method) for r in range(options.repetitions) for share in rescaled for method in METHODS]
     found = measure(source, jobs, Path(f"outputs/supernet_search/{name}.jsonl"), one=answers)
@@ -183,7 +189,7 @@ def main() -> int:
             pooled[method, n] = float(each.mean())
             cost = f"{n + costs[method]:.0f}"
             rows.append([what, str(n), *(cell(own[None]) for own in each), cell(each), cost])
-    trained = np.mean([own.trained for own in supernets]) / one
+    trained = np.mean([own.trained for own in every]) / one
     title = (
         f"# What a supernet is worth on {name}: {SEEDS} supernets, {options.repetitions} repetitions\n\nRegret of the "
         "answer without luck, in points, at the MACs of the uniformly rescaled codes "
