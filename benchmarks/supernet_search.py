@@ -156,9 +156,9 @@ METHODS = {
 }
 
 
-def of_supernets(found: Found, method: str, fraction: float, place: int) -> np.ndarray:
+def of_supernets(found: Found, method: str, fraction: float, answer: int) -> np.ndarray:
     """Regrets after a round, the means over the repetitions of each supernet, shape (supernets,)."""
-    each = sorted((job[0], values["smooth"][place]) for job, values in found.items() if job[1:] == (fraction, method))
+    each = sorted((job[0], values["smooth"][answer]) for job, values in found.items() if job[1:] == (fraction, method))
     return np.array([value for _, value in each]).reshape(-1, SEEDS).mean(axis=0)
 
 
@@ -184,8 +184,8 @@ def main() -> int:
         costs[method] = (
             float(np.mean([values["seconds"][0] for job, values in found.items() if job[2] == method])) / one
         )
-        for n, place in trainings.items():
-            each = np.array([of_supernets(found, method, share, place) for share in rescaled])
+        for n, answer in trainings.items():
+            each = np.array([of_supernets(found, method, share, answer) for share in rescaled])
             pooled[method, n] = float(each.mean())
             cost = f"{n + costs[method]:.0f}"
             rows.append([what, str(n), *(cell(own[None]) for own in each), cell(each), cost])
