@@ -171,7 +171,8 @@ class Compression:
     def described(self) -> str:
         """What was done, from the recipes."""
         recipe, final = SearchRecipe.load(self.search), self.training.load()
-        training = Training(recipe.make_evaluator().to_recipe()).load()
+        evaluator: Any = recipe.make_evaluator()
+        training = evaluator.load()
         task = training.prepare()
         return (
             f"Searches (`{self.search}`): {recipe.rounds} x {recipe.batch} trainings of {training.epochs} epochs on "

@@ -42,7 +42,11 @@ from autobss_zoo.latency import load_table
 from autobss_zoo.plots import COLOURS, save
 
 FOLDER = Path("outputs/pareto_peers")
-SPACES = {"results_mobilenet": "channel_bench_mobilenet", "widths_plain": "width_bench_plain"}
+SPACES = {
+    "results_mobilenet": "channel_bench_mobilenet",
+    "widths_mobilenet": "width_bench_mobilenet",
+    "widths_plain": "width_bench_plain",
+}
 """The spaces of the networks of tables, whose digits are fourths of their widths."""
 ENUMERABLE = 1 << 19  # codes of spaces all of which are looked at for the exact front
 CLIMBERS = 200

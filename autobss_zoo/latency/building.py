@@ -271,7 +271,8 @@ def _fitted(
     test = np.arange(len(codes)) >= len(networks[0])
     halves, groups = measure_twice(table, codes, on_progress, seconds)
     repeated = Errors.of(halves[1][test], halves[0][test])
-    # The reference, whose time defines the pace, is often deeper and wider than any code at random.
+    # The reference, whose time defines the pace, is often deeper and wider than any code at random. Where the table is
+    # of smaller blocks its sum is infinite.
     codes, test = np.vstack([codes, family.original]), np.append(test, False)
     measured = np.append(agreed(halves, groups), table.reference)
     cost, sums = family.cost(codes, table.setting), table.sums(family, codes, table.setting)

@@ -222,6 +222,19 @@ def test_a_machine_that_changes_its_pace_gives_the_same_table(built, monkeypatch
     assert measured.at_pace == pytest.approx(table.predict(codes[:15]))
 
 
+def test_the_hand_made_network_is_fitted_on_too(monkeypatch, tmp_path):
+    def clock(module, shape):  # deep networks take more than sums say
+        if not hasattr(module, "parts"):
+            return 1e-6 * sum(p.numel() for p in module.parameters()) ** 0.5
+        times = [clock(part, None) for part in module.parts()]
+        return sum(times) + 1e-5 * len(times) ** 2
+
+    fake_clock(monkeypatch, clock)
+    networks = random_codes(8), random_codes(4, 1)
+    table = build_table(tmp_path / "table.json", FAMILY, np.concatenate(networks), networks, Runtime(), SETTING)
+    assert table.predict(Code(FAMILY, get_family(FAMILY).original)) == pytest.approx(table.reference, rel=0.01)
+
+
 def test_blocks_that_a_sample_has_not_are_predicted_within_its_sizes(monkeypatch, tmp_path):
     fake_clock(monkeypatch, a_part_or_network)
     networks = random_codes(8), random_codes(40, 1)
